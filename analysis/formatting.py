@@ -16,6 +16,7 @@ from overlap.estimates.number_formatting import (
     signed,
     with_interval,
 )
+from overlap.estimates.table_formatting import aligned
 
 __all__ = [
     "UNDEFINED",
@@ -51,26 +52,6 @@ def p_text(p: float, sign: str = "") -> str:
 def cell(row: Mapping[Any, Any], name: str, digits: int, scale: float = 1.0, *, sign: bool = False) -> str:
     """`value [low, high]` of a row with the columns `name`, `name.low` and `name.high`; see `with_interval`."""
     return with_interval(row[name], row[f"{name}.low"], row[f"{name}.high"], digits, scale, sign=sign)
-
-
-def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:
-    """Lines of cells, padded to columns.
-
-    Args:
-        lines: Cells of each line, as many in each.
-        heading: Lines above the rule.
-        left: Columns set flush left; the others are flush right.
-    """
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    rule = "  ".join("─" * width for width in widths)
-    return "\n".join([*text[:heading], rule, *text[heading:]])
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -53,7 +53,7 @@ class CompareTable:
         """Plain text: how each run ended, its stages below, then the other tables."""
         heading, rows = self._flat()
         keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
-        table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
+        table = aligned([[line[i] for i in keep] for line in (heading, *rows)], left=(0, 1))
         runs = []
         for row in self.frame.to_dict("records"):
             stages = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
