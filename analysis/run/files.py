@@ -12,7 +12,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
-from .columns import check_column
+from .columns import REMEDY, check_column
 from .records import check_record
 
 
@@ -49,11 +49,13 @@ def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
-        UserError: A line is damaged; names it and the field. A last line without a line end is still being written and
-            is ignored.
+        UserError: It is a folder, or a line is damaged; names it and the field. A last line without a line end is still
+            being written and is ignored.
     """
     if not path.exists():
         return pd.DataFrame(columns=list(required))
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; {REMEDY}")
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):

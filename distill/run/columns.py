@@ -239,7 +239,7 @@ STATE = File(
         Column("stage_step", "integer", "training steps of this visit"),
         Column("horizon", "integer", "steps of the stage's learning-rate schedule"),
         Column("entries.*", "integer", "step at which each stage was last entered, by its index"),
-        Column("gate", "object or null", "state of the stage's gate"),
+        Column("gate", "object or null", "state of the stage's gate; null where a stage begins"),
         Column("fallbacks", "integer", "fallbacks so far"),
         Column("rows.*", "integer", "rows of each log: a resumed run cuts them back to these"),
         Column("visit", "integer", "number of the current visit"),

@@ -65,6 +65,8 @@ def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) ->
         except CheckpointError:  # no run continues from there either
             continue
         after = measured_anew(before, recipe, keys)
+        if after.gate is None and before.gate is not None:
+            after.gate = recipe.stages[before.stage].effective_gate.build().state_dict()
         known = best.best_of(before)
         if known is not None and after.best is None:
             best.set_aside(run, known, step)
