@@ -15,7 +15,6 @@ from .files import read_parquet
 
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
 """Columns with lists as long as the transcript, and their names in frames with one row for each position."""
-POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
 
 
 def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from analysis.run.columns import (
     TRANSCRIPT_COLUMNS,
 )
 from analysis.run.files import read_log
-from analysis.run.traces import POSITION_COLUMNS, positions
+from analysis.run.traces import positions
 from overlap.plain_json import dumps
 from tests.analysis.conftest import write_traces, write_transcripts
 
@@ -127,7 +127,6 @@ def test_a_run_that_has_only_begun(tmp_path, straight):
     assert set(run.transcripts.columns) == {"step", "visit", "stage", "set", "model", *TRANSCRIPT_COLUMNS, *counted}
     assert tuple(run.traces.columns) == tuple(TRACE_COLUMNS)
     assert run.positions.empty
-    assert tuple(run.positions.columns) == POSITION_COLUMNS
 
 
 def test_transcripts_of_every_evaluation(straight):
