@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from overlap.estimates.number_formatting import UNDEFINED, count, counts, decimals, interval, number, plural, signed
+from overlap.estimates.number_formatting import (
+    UNDEFINED,
+    count,
+    counts,
+    decimals,
+    interval,
+    number,
+    plural,
+    signed,
+    with_interval,
+)
+from overlap.estimates.table_formatting import aligned
 
 __all__ = [
     "UNDEFINED",
     "WIDTH",
     "aligned",
+    "cell",
     "count",
     "counts",
     "decimals",
@@ -21,6 +34,7 @@ __all__ = [
     "p_text",
     "plural",
     "signed",
+    "with_interval",
 ]
 
 WIDTH = 110
@@ -35,24 +49,9 @@ def p_text(p: float, sign: str = "") -> str:
     return f"{sign} {number(p, digits)}".strip()
 
 
-def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:
-    """Return lines of cells, padded to columns.
-
-    Args:
-        lines: Cells of each line, as many in each.
-        heading: Lines above the rule.
-        left: Columns set flush left; the others are flush right.
-    """
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    rule = "  ".join("─" * width for width in widths)
-    return "\n".join([*text[:heading], rule, *text[heading:]])
+def cell(row: Mapping[Any, Any], name: str, digits: int, scale: float = 1.0, *, sign: bool = False) -> str:
+    """Return `value [low, high]` of a row with the columns `name`, `name.low` and `name.high`; see `with_interval`."""
+    return with_interval(row[name], row[f"{name}.low"], row[f"{name}.high"], digits, scale, sign=sign)
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -36,7 +36,7 @@ class PrintedTable:
     def to_text(self) -> str:
         """Return plain text, notes wrapped below the table."""
         notes = [textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in self.notes]
-        table = aligned([self.heading, *self.rows], heading=1, left=self.left)
+        table = aligned([self.heading, *self.rows], left=range(self.left))
         return "\n".join([*filter(None, [self.title]), table, *([""] if notes else []), *notes])
 
     def to_markdown(self) -> str:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from ..formatting import count, interval, number
+from ..formatting import count, number, with_interval
 from ..run.load import Run
 from .fonts import legible
 from .panels import (
@@ -128,7 +128,7 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     )
     invalid = number(100 * (2 * k - student - teacher) / (2 * k), 1)
     parts = f"|S| {number(student, 2)}, |T| {number(teacher, 2)}, |I| {number(both, 2)}, invalid {invalid} %"
-    union_text = f"|U| {number(union, 2)} {interval(low, high, 2)}"
+    union_text = f"|U| {with_interval(union, low, high, 2)}"
     rest = f"n {count(positions)} / {count(utterances)}"
     across = 72 * inches(panel)
     size = 0.92 * small(panel)

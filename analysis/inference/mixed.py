@@ -10,7 +10,7 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from ..formatting import count, decimals, interval, number, p_text, plural, signed
+from ..formatting import count, decimals, number, p_text, plural, with_interval
 from ..printed_table import PrintedTable
 from ..run.checks import want_runs
 from ..run.runs import Runs
@@ -105,10 +105,12 @@ def _printed(
     rows = []
     for row in frame.to_dict("records"):
         digits = decimals(100 * row["standard_error"], 1)
-        ends = interval(100 * row["low"], 100 * row["high"], digits) if row["kind"] == "fixed" else ""
-        value = signed if "−" in str(row["term"]) and row["kind"] == "fixed" else number
-        p = p_text(row["p"]) if row["kind"] == "fixed" else ""
-        rows.append([row["term"], row["kind"], f"{value(100 * row['value'], digits)} {ends}".rstrip(), p])
+        shown, p = number(100 * row["value"], digits), ""
+        if row["kind"] == "fixed":
+            sign = "−" in str(row["term"])
+            shown = with_interval(row["value"], row["low"], row["high"], digits, 100, sign=sign)
+            p = p_text(row["p"])
+        rows.append([row["term"], row["kind"], shown, p])
     observations, clusters, cluster = counts
     notes = [
         f"Linear mixed model (REML) of {count(observations)} error counts on {count(clusters)} "

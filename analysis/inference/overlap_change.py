@@ -12,7 +12,7 @@ from overlap.definitions import TOKEN_STATISTICS, canonical
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 
-from ..formatting import count, decimals, interval, number, p_text, signed
+from ..formatting import cell, count, decimals, number, p_text, signed
 from ..printed_table import PrintedTable
 from ..run.checks import want_frame, want_run
 from ..run.load import Run
@@ -95,7 +95,7 @@ def overlap_change(
             | {"change.low": over.low, "change.high": over.high, "change.standard_error": over.standard_error}
             # A constant statistic is not tested: a size that is k everywhere does not count among the tests.
             | {"p": swap_test(sums, counts, seed=seed) if over.standard_error > 0 else np.nan}
-            | {"g": effect.g, "g.low": effect.low, "g.high": effect.high}
+            | {"g": effect.value, "g.low": effect.low, "g.high": effect.high}
             | {"n_groups": int((counts.sum(1) > 0).sum())}
             | {f"n_positions.{side}": int(counts[:, i].sum()) for i, side in enumerate(("before", "after"))}
             | {f"n_undefined.{side}": int(undefined[:, column, i].sum()) for i, side in enumerate(("before", "after"))}
@@ -186,9 +186,9 @@ def _printed(frame: pd.DataFrame, states: str, correction: Correction, level: fl
 def _cells(row: dict[Any, Any]) -> list[str]:
     digits = decimals(row["change.standard_error"])
     positions = [count(row[f"n_positions.{side}"]) for side in ("before", "after")]
-    change = f"{signed(row['change'], digits)} {interval(row['change.low'], row['change.high'], digits)}"
     return [
-        *(row["statistic"], number(row["before"], digits), number(row["after"], digits), change),
+        *(row["statistic"], number(row["before"], digits), number(row["after"], digits)),
+        cell(row, "change", digits, sign=True),
         *(p_text(row["p"]), p_text(row["p.corrected"]), signed(row["g"], 2)),
         positions[0] if positions[0] == positions[1] else " → ".join(positions),
         count(row["n_groups"]),

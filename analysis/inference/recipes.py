@@ -13,7 +13,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 
-from ..formatting import count, interval, number, p_text, plural, signed
+from ..formatting import cell, count, number, p_text, plural
 from ..printed_table import PrintedTable
 from ..run.checks import want_runs
 from ..run.runs import Runs
@@ -225,8 +225,7 @@ def _printed(
         [
             *(row["first"], row["second"]),
             *(number(100 * row[f"rate.{side}"], 1) for side in ("first", "second")),
-            f"{signed(100 * row['difference'], 1)} "
-            f"{interval(100 * row['difference.low'], 100 * row['difference.high'], 1)}",
+            cell(row, "difference", 1, 100, sign=True),
             *(p_text(row["p"]), p_text(row["p.corrected"]), number(row["df"], 1)),
             *(f"{row['n_seeds.first']}, {row['n_seeds.second']}", count(row["n_clusters"])),
         ]

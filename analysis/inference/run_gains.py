@@ -12,7 +12,7 @@ from scipy import stats
 from overlap.definitions import TOKEN_STATISTICS, canonical
 from overlap.errors import UserError
 
-from ..formatting import count, interval, p_text, plural, signed
+from ..formatting import count, p_text, plural, signed, with_interval
 from ..printed_table import PrintedTable
 from ..run.checks import want_frame, want_runs
 from ..run.load import normalizer_of
@@ -192,9 +192,11 @@ def _printed(
     heading = ["statistic at the start", f"ρ [{100 * level:g} %]", "p", f"p {CORRECTIONS[correction]}", f"n {unit}"]
     rows = []
     for row in frame.to_dict("records"):
-        rho = "" if np.isnan(row["low"]) else f" {interval(row['low'], row['high'], 2)}"
+        rho = signed(row["rho"], 2)
+        if not np.isnan(row["low"]):
+            rho = with_interval(row["rho"], row["low"], row["high"], 2, sign=True)
         p = [p_text(row[name]) for name in ("p", "p.corrected")]
-        rows.append([row["statistic"], f"{signed(row['rho'], 2)}{rho}", *p, count(row["n"])])
+        rows.append([row["statistic"], rho, *p, count(row["n"])])
     recipes = max(frame["n_recipes"].tolist())
     notes = [
         f"Spearman's ρ with the {OUTCOMES[outcome]}; {kind or 'all'} stages; p by permutation.",

@@ -13,8 +13,9 @@ from scipy import optimize, stats
 
 from overlap.definitions import canonical
 from overlap.errors import UserError
+from overlap.estimates.estimate import Estimate
 
-from ..formatting import count, decimals, interval, number, signed
+from ..formatting import count, decimals, number, with_interval
 from ..printed_table import PrintedTable
 from ..run.checks import numbers, want_run
 from ..run.load import Run
@@ -30,28 +31,36 @@ class SwitchChange:
     """Two straight lines, before and after a switch.
 
     Attributes:
-        jump: Value of the later line at the switch minus that of the earlier line.
-        jump_low: Lower bound of its interval; NaN with fewer than four points on either side.
-        jump_high: Upper bound.
+        jump: Value of the later line at the switch minus that of the earlier line; without an interval with fewer than
+            four points on either side, as `slope_change`.
         slope_before: Change per step of the earlier line.
         slope_after: Of the later.
         slope_change: slope_after − slope_before.
-        slope_low: Lower bound of the interval of the change of slope.
-        slope_high: Upper bound.
         n_before: Points before.
         n_after: Points after.
     """
 
-    jump: float
-    jump_low: float
-    jump_high: float
+    jump: Estimate
     slope_before: float
     slope_after: float
-    slope_change: float
-    slope_low: float
-    slope_high: float
+    slope_change: Estimate
     n_before: int
     n_after: int
+
+    def row(self) -> dict[str, float]:
+        """The numbers of the columns of `switch_changes`."""
+        numbers = (
+            *(self.jump.value, self.jump.low, self.jump.high, self.slope_before, self.slope_after),
+            *(self.slope_change.value, self.slope_change.low, self.slope_change.high, self.n_before, self.n_after),
+        )
+        return dict(zip(COLUMNS, numbers, strict=True))
+
+
+COLUMNS = (
+    *("jump", "jump_low", "jump_high", "slope_before", "slope_after"),
+    *("slope_change", "slope_low", "slope_high", "n_before", "n_after"),
+)
+"""Of the frame of `switch_changes`, behind the place of the switch."""
 
 
 def change_at(
@@ -99,15 +108,12 @@ def change_at(
     ends = [math.nan] * 4
     if min(lengths) >= LEAST:
         ends = _ends(t, y, np.array([level_before, slope_before, jump, bend]), level)
+    counted = {"standard_error": math.nan, "n_positions": sum(lengths), "n_groups": 0, "level": level}
     return SwitchChange(
-        jump=float(jump),
-        jump_low=ends[0],
-        jump_high=ends[1],
+        jump=Estimate(value=float(jump), low=ends[0], high=ends[1], **counted),
         slope_before=float(slope_before),
         slope_after=float(slope_after),
-        slope_change=float(bend),
-        slope_low=ends[2],
-        slope_high=ends[3],
+        slope_change=Estimate(value=float(bend), low=ends[2], high=ends[3], **counted),
         n_before=lengths[0],
         n_after=lengths[1],
     )
@@ -192,8 +198,8 @@ def switch_changes(
             series = series.loc[(series["visit"] == before.number) | (series["step"] > after.first_step)]
             found = change_at(series["step"], series["value"], after.first_step, level=level)
             place = {"from": before.stage, "to": after.stage, "step": after.first_step, "statistic": name}
-            rows.append(place | {field: getattr(found, field) for field in found.__dataclass_fields__})
-    columns = ["from", "to", "step", "statistic", *SwitchChange.__dataclass_fields__]
+            rows.append(place | found.row())
+    columns = ["from", "to", "step", "statistic", *COLUMNS]
     return _printed(pd.DataFrame(rows, columns=columns), states, level)
 
 
@@ -207,10 +213,9 @@ def _printed(frame: pd.DataFrame, states: str, level: float) -> PrintedTable:
         rows.append(
             [
                 *(f"{row['from']} → {row['to']}", count(row["step"]), str(row["statistic"])),
-                f"{signed(row['jump'], digits)} {interval(row['jump_low'], row['jump_high'], digits)}",
+                with_interval(row["jump"], row["jump_low"], row["jump_high"], digits, sign=True),
                 " → ".join(number(100 * row[f"slope_{side}"], slope) for side in ("before", "after")),
-                f"{signed(100 * row['slope_change'], slope)} "
-                f"{interval(100 * row['slope_low'], 100 * row['slope_high'], slope)}",
+                with_interval(row["slope_change"], row["slope_low"], row["slope_high"], slope, 100, sign=True),
                 ", ".join(count(row[f"n_{side}"]) for side in ("before", "after")),
             ]
         )

@@ -20,7 +20,7 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.statistics.gain import position_gain_correlations
 
-from ..formatting import count, decimals, interval, number, p_text, signed
+from ..formatting import cell, count, decimals, number, p_text
 from ..printed_table import PrintedTable
 from ..stages.ends import check_paired, rollout_keys
 from ..stats.bootstrap import contrast
@@ -232,4 +232,4 @@ def _printed(
 def _with_ends(row: dict[Any, Any], name: str, digits: int) -> str:
     if math.isnan(row[name]):
         return number(row[name], digits)
-    return f"{signed(row[name], digits)} {interval(row[f'{name}.low'], row[f'{name}.high'], digits)}"
+    return cell(row, name, digits, sign=True)

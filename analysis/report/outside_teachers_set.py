@@ -10,7 +10,7 @@ import pandas as pd
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
-from ..formatting import count, interval, number
+from ..formatting import cell, count
 from ..printed_table import PrintedTable
 from ..run.display_text import shown_token
 from ..run.load import Run
@@ -59,11 +59,10 @@ def outside_table(run: Run) -> PrintedTable:
     ]
     printed = []
     for row in frame.to_dict("records"):
-        ends = interval(100 * row["share.low"], 100 * row["share.high"], 1)
         named = [f"“{name}” {count(times)}/{count(all_)}" for name, times, all_ in row["tokens"][:SHOWN]]
         more = len(row["tokens"]) - SHOWN
         frequent = ", ".join(named) + (f", and {more} more" if more > 0 else "") or "none"
-        share, counts = f"{number(100 * row['share'], 1)} {ends}", [count(row[n]) for n in ("n_positions", "n_groups")]
+        share, counts = cell(row, "share", 1, 100), [count(row[n]) for n in ("n_positions", "n_groups")]
         printed.append([row["stage"], count(row["step"]), share, *counts, frequent])
     notes = [
         "Positions of the traced student transcripts whose token is not among the teacher's k best; ␣ is a space. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -133,7 +133,7 @@ def _changes(run: Run) -> PrintedTable | None:
 def _reading_table(reading: FirstReading) -> PrintedTable:
     """Return the five numbers in reading order."""
     heading, rows = reading.table()
-    frame = pd.DataFrame([asdict(one) | {"standing": one.standing.value} for one in reading.numbers])
+    frame = pd.DataFrame([one.to_dict() for one in reading.numbers])
     note = "Read in order: read a number only if all numbers before it are in order."
     return PrintedTable(frame, heading, rows, [note], left=5)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
-from .kinds import Record, check_column, check_record, fields, plain, required
+from .kinds import REMEDY, Record, check_column, check_record, fields, plain, required
 
 
 def read_parquet(path: Path, kinds: Mapping[str, Any], by: str = "distill train") -> pd.DataFrame:
@@ -48,11 +48,13 @@ def read_log(path: Path, record: type[Record]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
-        UserError: A line is damaged; names it and the field. A last line without a line end is still being written and
-            is ignored.
+        UserError: It is a folder, or a line is damaged; names it and the field. A last line without a line end is still
+            being written and is ignored.
     """
     if not path.exists():
         return pd.DataFrame(columns=list(required(record)))
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; {REMEDY}")
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):

@@ -16,7 +16,6 @@ from .records import Trace, Utterance
 
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
 """Columns with lists as long as the transcript, and their names in frames with one row for each position."""
-POSITION_COLUMNS = (*required(Utterance), "position", *LIST_COLUMNS.values())
 
 
 def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, unseen_errors
 from overlap.estimates.estimate import Estimate
 
-from ..formatting import WIDTH, count, interval, number, p_text, plural
+from ..formatting import WIDTH, count, p_text, plural, with_interval
 from ..run.checks import want_frame
 from .bootstrap import HOW, contrast
 from .effects import PairedEffect, paired_effect
@@ -66,7 +66,7 @@ class ErrorRateDifference:
             str(self.mapsswe),
             f"fewer errors in {count(self.effect.lower)}, more in {count(self.effect.higher)}, as many in "
             f"{count(self.effect.same)} of {count(self.n_utterances)} utterances ({count(self.total)} {self.unit}); "
-            f"Hedges' g {number(self.effect.g, 2)} {interval(self.effect.low, self.effect.high, 2)}",
+            f"Hedges' g {with_interval(self.effect.value, self.effect.low, self.effect.high, 2)}",
             f"[ ]: {level} interval, {HOW}, over {plural(self.cluster, 2)}.",
         ]
         return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)

@@ -13,7 +13,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table
 
-from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
+from ..formatting import UNDEFINED, WIDTH, aligned, cell, count, counts, latex, markdown
 from ..inference.pairing import why_runs_not_comparable
 from ..printed_table import PrintedTable
 from ..run.load import ERROR_RATES, Run
@@ -53,7 +53,7 @@ class CompareTable:
         """Return plain text: how each run ended, its stages below, then the other tables."""
         heading, rows = self._flat()
         keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
-        table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
+        table = aligned([[line[i] for i in keep] for line in (heading, *rows)], left=(0, 1))
         runs = []
         for row in self.frame.to_dict("records"):
             stages = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
@@ -110,9 +110,7 @@ class CompareTable:
             cells.append(", ".join(f"{stage} {count(step)}" for stage, step in row["switches"]))
             for name in (*rates, *OVERLAP):
                 scale, digits = (100, 1) if name in rates else (1, 3)
-                ends = interval(scale * row[f"{name}.low"], scale * row[f"{name}.high"], digits)
-                value = number(scale * row[name], digits)
-                cells.append(value if value == ends else f"{value} {ends}")
+                cells.append(UNDEFINED if pd.isna(row[name]) else cell(row, name, digits, scale))
             totals = [count(row[f"n_{ERROR_RATES[rate]}"]) for rate in rates]
             rows.append([*cells, *totals, count(row["n_positions"])])
         return heading, rows

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ..formatting import count, number, p_text, plural, signed
-from ..formatting import interval as ends
+from ..formatting import cell, count, number, p_text, plural
 from ..inference.pairing import last_rated, on_policy_from, paired_with
 from ..printed_table import PrintedTable
 from ..run.load import Run
@@ -94,7 +93,7 @@ def _printed(frame: pd.DataFrame, left_out: Sequence[str]) -> PrintedTable:
         [
             *(str(row["run"]), count(row["step"]), str(row["against"]), count(row["step.against"])),
             *(number(100 * row[name], 1) for name in ("rate", "rate.against")),
-            f"{signed(100 * row['change'], 1)} {ends(100 * row['change.low'], 100 * row['change.high'], 1)}",
+            cell(row, "change", 1, 100, sign=True),
             *(p_text(row["p"]), p_text(row["p.corrected"]), count(row["n_utterances"])),
             f"{count(row['n_over'])} {plural(str(row['over']), int(row['n_over']))}",
         ]

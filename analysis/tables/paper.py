@@ -11,7 +11,7 @@ import pandas as pd
 
 from overlap.estimates.funnel import BINS
 
-from ..formatting import count, counts, interval, number, plural
+from ..formatting import count, counts, number, plural, with_interval
 from ..inference.recipes import last_transcripts, recipe_errors
 from ..printed_table import PrintedTable
 from ..run.load import Run, normalizer_of
@@ -228,8 +228,8 @@ def _cell(row: dict[Any, Any] | None) -> str:
         return number(math.nan, 1)
     value = number(100 * row["value"], 1)
     if row["over"]:
-        ends = interval(100 * row["low"], 100 * row["high"], 1)
-        return value if math.isnan(row["low"]) else f"{value} {ends}"
+        found = row["value"], row["low"], row["high"]
+        return value if math.isnan(row["low"]) else with_interval(*found, 1, 100)
     return f"{value} ({number(100 * row['min'], 1)}–{number(100 * row['max'], 1)})"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
-from ..formatting import count, interval, number, plural
+from ..formatting import count, interval, number, plural, with_interval
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, RUN, said
 from ..stages.error_rates import with_counts, with_intervals
@@ -128,7 +128,7 @@ def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
     here = probes.loc[(probes["step"] == decision["step"]) & (probes["visit"] == decision["visit"])]
     for (states, statistic), sides in limits.items():
         for row in here.loc[(here["states"] == states) & (here["statistic"] == statistic)].to_dict("records"):
-            estimate = f"{number(row['value'], 3)} {interval(row['low'], row['high'], 3)}"
+            estimate = with_interval(row["value"], row["low"], row["high"], 3)
             n = f"n = {count(row['n_positions'])}/{count(row['n_groups'])}"
             name = statistic if states == "student" else f"{states}.{statistic}"
             lines.append(f"{name} {estimate}, {_describe_limits(sides.get('lowest'), sides.get('highest'))}, {n}")

@@ -220,11 +220,6 @@ class AudioCache:
             max_mib * 2**20, getsizeof=lambda samples: samples.nbytes
         )
 
-    @property
-    def size_mib(self) -> float:
-        """Memory that the kept samples take, in MiB."""
-        return self._kept.currsize / 2**20
-
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -84,6 +84,7 @@ class Preflight:
         n_clips: Number of utterances.
         latency: Of requests.
         noise: Comparison with local weights; None if there are none.
+        n_retried: Attempts of all requests that failed and were repeated.
         problems: Problems with their remedies; empty if there are none.
     """
 
@@ -99,6 +100,7 @@ class Preflight:
     n_clips: int
     latency: Latency
     noise: EngineNoise | None
+    n_retried: int = 0
     problems: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,6 +129,8 @@ class Preflight:
                 f"{latency.n} requests",
             ],
         ]
+        if self.n_retried:
+            rows.append(["failures", f"{self.n_retried:,} that passed when the request was repeated", ""])
         if self.noise is None:
             rows.append(["local engine", "not compared: the teacher's directory holds no weights", ""])
         else:
@@ -215,6 +219,7 @@ def preflight(
         n_clips=len(utterances),
         latency=Latency(quartiles[1], quartiles[0], quartiles[2], len(seconds), audio),
         noise=noise,
+        n_retried=teacher.client.n_retried,
         problems=tuple(problems),
     )
 

@@ -45,6 +45,11 @@ def wrong_keys(error: ValidationError) -> list[str]:
     return [_dotted(tuple(problem["loc"])) for problem in _mistakes(error)]
 
 
+def has_unknown_key(error: ValidationError) -> bool:
+    """Whether a key is among the mistakes that no table has."""
+    return any(problem["type"] == "extra_forbidden" for problem in _mistakes(error))
+
+
 def _mistakes(error: ValidationError) -> Iterator[ErrorDetails]:
     problems = error.errors(include_url=False)
     places = [tuple(problem["loc"]) for problem in problems]

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, create_model, field_validator, model
 import overlap
 from overlap.definitions import by_canonical_name, canonical
 from overlap.errors import UserError
+from overlap.gates.settings import RefusedSettingsError
 
 from .filters import Limit
 from .section import Section, Text
@@ -54,6 +55,16 @@ class GateSection(Section):
         """
         return self.gate(**self.model_dump(exclude={"type"}))
 
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> GateSection:
+        try:
+            self.build()
+        except RefusedSettingsError as refused:
+            raise UserError(_in_a_file(self, refused)) from refused
+        except UserError:
+            pass  # a statistic that does not exist: the recipe knows which the probe has
+        return self
+
 
 def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) -> type[GateSection]:
     """Return the section of a gate: names, types, defaults, bounds and descriptions of its settings.
@@ -83,44 +94,38 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-class _Threshold(GateSection):
-    @model_validator(mode="after")
-    def _has_one_level(self) -> _Threshold:
-        low, high, release = self.at_least, self.at_most, self.release
-        if low is None and high is None:
-            raise UserError("a threshold needs a level; write at_least, or at_most where less is better")
-        if low is not None and high is not None:
-            raise UserError(
-                f"at_least = {low:g} and at_most = {high:g}: a threshold has one level; remove one of them, or for a "
-                'value between the two write type = "all" with a threshold for each in gates'
-            )
-        if low is not None and release is not None and release > low:
-            raise UserError(f"release = {release:g} is above at_least = {low:g}; it is the looser level, so lower it")
-        if high is not None and release is not None and release < high:
-            raise UserError(f"release = {release:g} is below at_most = {high:g}; it is the looser level, so raise it")
-        return self
-
-
 class _Collapse(GateSection):
     @field_validator("limits", check_fields=False)  # the field comes with the gate's settings
     @classmethod
     def _once(cls, limits: dict[str, Any]) -> dict[str, Any]:
         return by_canonical_name(limits, "limits")
 
-    @model_validator(mode="after")
-    def _limits_hold_something(self) -> _Collapse:
-        if not self.limits:
-            raise UserError('limits is empty; write a statistic with its limits, as { repetition = ["off", 3.0] }')
-        for name, (low, high) in self.limits.items():
-            if low is None and high is None:
-                raise UserError(f'limits.{name} = ["off", "off"] guards nothing; write a number, or leave it out')
-            if low is not None and high is not None and low >= high:
-                remedy = f"write [{high:g}, {low:g}]" if low > high else 'write "off" for one of them'
-                raise UserError(
-                    f"limits.{name} = [{low:g}, {high:g}]: the lowest healthy value comes first, and the highest is "
-                    f"above it; {remedy}"
-                )
-        return self
+
+def _in_a_file(gate: GateSection, refused: RefusedSettingsError) -> str:
+    """What a gate refuses, with the keys and the values of a file."""
+    match refused.rule:
+        case "no level":
+            return "a threshold needs a level; write at_least, or at_most where less is better"
+        case "two levels":
+            return (
+                f"at_least = {gate.at_least:g} and at_most = {gate.at_most:g}: a threshold has one level; remove one "
+                'of them, or for a value between the two write type = "all" with a threshold for each in gates'
+            )
+        case "release":
+            rising = gate.at_least is not None
+            level = f"above at_least = {gate.at_least:g}" if rising else f"below at_most = {gate.at_most:g}"
+            remedy = "lower" if rising else "raise"
+            return f"release = {gate.release:g} is {level}; it is the looser level, so {remedy} it"
+        case "no limits":
+            return 'limits is empty; write a statistic with its limits, as { repetition = ["off", 3.0] }'
+    name, (low, high) = refused.statistic, gate.limits[refused.statistic]
+    if refused.rule == "open limits":
+        return f'limits.{name} = ["off", "off"] guards nothing; write a number, or leave it out'
+    remedy = f"write [{high:g}, {low:g}]" if low > high else 'write "off" for one of them'
+    return (
+        f"limits.{name} = [{low:g}, {high:g}]: the lowest healthy value comes first, and the highest is above it; "
+        f"{remedy}"
+    )
 
 
 Members = Annotated[tuple["GateConfig", ...], Field(min_length=1, description="The members, a table each.")]
@@ -152,7 +157,7 @@ FixedStepsGate = section_of(overlap.FixedSteps)
 
 SECTIONS: tuple[type[GateSection], ...] = (
     FixedStepsGate,
-    section_of(overlap.Threshold, _Threshold),
+    section_of(overlap.Threshold),
     section_of(overlap.Plateau),
     section_of(overlap.Collapse, _Collapse),
     AllGate,

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
-from .explaining import explain, wrong_keys
+from .explaining import explain, has_unknown_key, wrong_keys
 from .paths import absolute, shipped_recipe, shipped_recipes
 from .schema import Recipe
 from .vocabularies import larger_than_vocabulary
@@ -29,10 +29,8 @@ REFERENCE = Path(__file__).with_name("RECIPES.md")
 
 
 class RecipeError(UserError):
-    """A recipe that cannot be run; the message names the file, the dotted key, the remedy and the page of fields."""
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}\n  all fields: {REFERENCE}"
+    """A recipe that cannot be run; the message names the file, the dotted key and the remedy, and the page of fields
+    for a key that is none."""
 
 
 @checked_arguments
@@ -69,7 +67,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         recipe = recipe_of(data)
     except ValidationError as error:
-        raise RecipeError(f"{_source(path, overrides, error)}: {explain(error)}") from error
+        page = f"\n  all fields: {REFERENCE}" if has_unknown_key(error) else ""
+        raise RecipeError(f"{_source(path, overrides, error)}: {explain(error)}{page}") from error
     for problem in settings_without_effect(recipe):
         warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
     recipe = absolute(recipe, Path.cwd() if shipped_path else path.parent)

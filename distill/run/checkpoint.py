@@ -183,7 +183,12 @@ def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
         )
     if missing := sorted({*LOGS, PROBES} - state.rows.keys()):
         raise checkpoint_error(path, f"{path / STATE}: rows of {', '.join(missing)} are missing")
-    return state, load_optimizer(path) if state.stage_step and state.outcome is None else None
+    within_stage = state.stage_step > 0 and state.outcome is None
+    if within_stage and state.gate is None:
+        raise checkpoint_error(
+            path, f"{path / STATE}: gate is null within a stage; without its state, the gate would begin anew"
+        )
+    return state, load_optimizer(path) if within_stage else None
 
 
 def load_state(path: Path) -> TrainingState:

@@ -98,6 +98,8 @@ class RunDirectory:
         if isinstance(tree, dict) and (why := foreign_schema(tree, tree)):
             raise RunDirectoryError(f"{path}: {why}")
         logs = {name: path / f"{name}.jsonl" for name in LOGS}
+        if folders := [str(log) for log in logs.values() if log.is_dir()]:
+            raise RunDirectoryError(f"{', '.join(folders)}: a folder, not a file; {_RESTORE}")
         if missing := [str(log) for log in logs.values() if not log.is_file()]:
             raise RunDirectoryError(f"{', '.join(missing)}: missing; {_RESTORE}")
         rows = {name: log.read_bytes().count(b"\n") for name, log in logs.items()}

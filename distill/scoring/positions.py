@@ -27,6 +27,7 @@ class Positions:
         support: k and temperature.
         drop_empty: The only position of an empty rollout does not count.
         drop_truncated: Positions of rollouts that did not end do not count.
+        traced: Whether the sets at positions that do not count may be asked for, by a trace.
     """
 
     pair: Pair
@@ -36,6 +37,7 @@ class Positions:
     support: SupportSettings
     drop_empty: bool = False
     drop_truncated: bool = False
+    traced: bool = True
 
     @property
     def aligned(self) -> Tensor:
@@ -58,15 +60,16 @@ class Positions:
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 
     def sets_at_aligned(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
-        """Return a model's supports at all aligned positions.
+        """Return a model's supports at all aligned positions; if nothing is traced, at the eligible ones alone.
 
         Args:
-            ranked: Those at the eligible positions; those at other positions are computed here for traces.
+            ranked: Those at the eligible positions; those at other positions are computed here for traces. No loss,
+                statistic or bin of the funnel depends on them.
             logits: [batch, length, vocabulary] of the model.
             blocked: [vocabulary] bool.
         """
         others = self.aligned & ~self.eligible
-        if not others.any():
+        if not self.traced or not others.any():
             return ranked
         more = overlap.top_k(logits, self.support.k, blocked=blocked, mask=others)
         return Support(torch.where(others[..., None], more.ids, ranked.ids), ranked.valid | more.valid)

@@ -206,7 +206,7 @@ def score(
         batch: Utterances and their audio.
         transcripts: Tokens at whose positions the models are compared.
         support: k and temperature.
-        gradients: Keep the student's graph.
+        gradients: Keep the student's graph; the sets then hold no tokens at positions that do not count.
         drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
         drop_truncated: Likewise the positions of rollouts that did not end.
         teachers_batch: The same utterances with the teacher's audio, if it differs.
@@ -228,7 +228,9 @@ def score(
         kind.check_answer(pair.teacher, batch, view, answer)
         aligned = view.alignment
         misaligned = torch.zeros_like(transcripts.mask) if aligned is None else aligned.misaligned
-        positions = Positions(pair, transcripts, student_logits, misaligned, support, drop_empty, drop_truncated)
+        positions = Positions(
+            pair, transcripts, student_logits, misaligned, support, drop_empty, drop_truncated, traced=not gradients
+        )
         return kind.from_answer(positions, [view.at_student(part) for part in answer])
 
 

@@ -66,6 +66,8 @@ def reset_checkpoints(run: Path, recipe: Recipe, keys: Collection[str], *, step:
         except CheckpointError:  # no run continues from there either
             continue
         after = reset_state(before, recipe, keys)
+        if after.gate is None and before.gate is not None:
+            after.gate = recipe.stages[before.stage].effective_gate.build().state_dict()
         known = best.best_of(before)
         if known is not None and after.best is None:
             best.rename_best(run, known, step)

@@ -1,6 +1,5 @@
 """Averages of both bounds."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,12 +8,13 @@ from torch import Tensor
 from overlap.definitions import Ranges, label_of, unit_of
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
+from overlap.estimates.number_formatting import significant, span
 from overlap.estimates.summary import Estimate, OverlapSummary, estimate
-from overlap.estimates.table_formatting import html_table, text_table
+from overlap.estimates.table_formatting import TitledTable
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
+class BoundsSummary(TitledTable, Mapping[str, tuple[Estimate, Estimate]]):
     """Averages of the lower and the upper bounds by statistic; prints as a table.
 
     ``[lower, upper]`` are bounds, not a confidence interval: the average over these positions lies between them
@@ -108,9 +108,9 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         rows = [
             [
                 label_of(name),
-                f"[{_number(low.value)}, {_number(high.value)}]",
+                f"[{significant(low.value)}, {significant(high.value)}]",
                 unit_of(name),
-                "–" if math.isnan(low.low) and math.isnan(high.high) else f"{_number(low.low)} … {_number(high.high)}",
+                span(low.low, high.high),
                 f"{low.n_positions:,}",
                 f"{low.n_groups:,}",
                 f"{low.n_undefined:,}",
@@ -118,15 +118,3 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
             for name, (low, high) in self.estimates.items()
         ]
         return header, rows
-
-    def __str__(self) -> str:
-        return f"{self._title()}\n{text_table(*self._rows(), left=(0, 2))}"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._rows(), left=(0, 2), caption=self._title())
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.5g}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from overlap.estimates.number_formatting import count, decimals, interval, number, plural, signed
+from overlap.estimates.number_formatting import UNDEFINED, count, decimals, plural, with_interval
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Estimate:
             scale: factor, such as 100 for percent.
             sign: whether a positive value has its sign.
         """
-        value = (signed if sign else number)(scale * self.value, digits)
-        ends = interval(scale * self.low, scale * self.high, digits)
-        return value if math.isnan(self.value) else f"{value} {ends}"
+        if math.isnan(self.value):
+            return UNDEFINED
+        return with_interval(self.value, self.low, self.high, digits, scale, sign=sign)
 
     def __str__(self) -> str:
         digits = decimals(self.standard_error)

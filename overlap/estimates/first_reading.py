@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from overlap.definitions.readiness import READINESS, Question
 from overlap.estimates.estimate import Estimate
+from overlap.estimates.number_formatting import UNDEFINED, interval, number
 from overlap.estimates.table_formatting import html_table, text_table
 from overlap.plain_json import plain
 
@@ -100,9 +101,8 @@ class ReadNumber:
         place: Which of the five, from 1.
         name: What the number is about.
         statistic: Name of the statistic; `used` is the funnel's share.
-        value: Its value; NaN if a served teacher gives only bounds or it was not measured.
-        low: Lower bound of its 95 % interval, NaN without one; with a served teacher, the statistic's lower bound.
-        high: Upper bound, likewise.
+        estimate: Its value, NaN if a served teacher gives only bounds or it was not measured, with its 95 % interval;
+            for a served teacher's bounds, from the lowest to the highest possible value.
         wanted: The level, in words.
         standing: How the number compares with it.
     """
@@ -110,19 +110,24 @@ class ReadNumber:
     place: int
     name: str
     statistic: str
-    value: float
-    low: float
-    high: float
+    estimate: Estimate
     wanted: str
     standing: Standing
 
     @property
     def shown(self) -> str:
         """`0.912 [0.893, 0.929]`; both bounds if only bounds are known."""
-        if math.isnan(self.value) and math.isnan(self.low):
-            return "–"
-        ends = "" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
-        return ends if math.isnan(self.value) else f"{self.value:.3f} {ends}".rstrip()
+        found = self.estimate
+        parts = number(found.value, 3), interval(found.low, found.high, 3)
+        return " ".join(part for part in parts if part != UNDEFINED) or UNDEFINED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a field each, in the order of the columns of a report."""
+        return {
+            **{"place": self.place, "name": self.name, "statistic": self.statistic},
+            **{end: getattr(self.estimate, end) for end in ("value", "low", "high")},
+            **{"wanted": self.wanted, "standing": self.standing.value},
+        }
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class FirstReading:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a tree that JSON can hold, see `overlap.plain_json`."""
-        rows = [asdict(n) | {"standing": n.standing.value} for n in self.numbers]
+        rows = [n.to_dict() for n in self.numbers]
         return plain({"ready": self.ready, "verdict": self.verdict, "advice": self.advice, "numbers": rows})
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -191,7 +196,8 @@ def _read(
 ) -> ReadNumber:
     statistic, scale = wanted.statistic, float(k) if wanted.statistic.endswith("_size") else 1.0
     least = None if wanted.at_least is None else scale * wanted.at_least
-    value, low, high = _ends(statistic, estimates, funnel)
+    found = _found(statistic, estimates, funnel)
+    low, high = found.low, found.high
     if least is not None:
         words = f"≥ {least:g}" + (f" (k = {k})" if scale > 1 else "")
         reached, missed = low >= least, high < least
@@ -200,27 +206,28 @@ def _read(
         reached, missed = high <= wanted.at_most, low > wanted.at_most
     else:
         words, reached, missed = "rising", False, False
-    if math.isnan(value) and math.isnan(low):
+    if math.isnan(found.value) and math.isnan(low):
         standing = Standing.NOT_MEASURED
     elif least is None and wanted.at_most is None:
         standing = Standing.TREND
     else:
         standing = Standing.IN_ORDER if reached else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
-    return ReadNumber(place, name, statistic, value, low, high, words, standing)
+    return ReadNumber(place, name, statistic, found, words, standing)
 
 
-def _ends(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> tuple[float, float, float]:
-    """Return value and both bounds; the share of positions used is exact."""
+def _found(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> Estimate:
+    """Return the estimate, or what a server's bounds or the funnel say: the share of positions used is exact."""
+    nothing = Estimate(math.nan, math.nan, math.nan, math.nan, 0, 0)
     if statistic == "used":
         share = math.nan if funnel is None else funnel.share("used")
-        return share, share, share
+        return replace(nothing, value=share, low=share, high=share)
     if (found := estimates.get(statistic)) is not None:
-        return found.value, found.low, found.high
+        return found
     lower, upper = (estimates.get(f"{statistic}.{end}") for end in ("lower", "upper"))
     if lower is None or upper is None:
-        return math.nan, math.nan, math.nan
-    low = lower.value if math.isnan(lower.low) else lower.low
-    return math.nan, low, upper.value if math.isnan(upper.high) else upper.high
+        return nothing
+    low, high = (end.value if math.isnan(edge) else edge for end, edge in ((lower, lower.low), (upper, upper.high)))
+    return replace(nothing, low=low, high=high)
 
 
 def _verdict(numbers: tuple[ReadNumber, ...]) -> tuple[str, str]:

@@ -26,6 +26,26 @@ def interval(low: float, high: float, digits: int) -> str:
     return UNDEFINED if UNDEFINED in ends else f"[{', '.join(ends)}]"
 
 
+def significant(value: float) -> str:
+    """Five significant digits, without an exponent if possible; a dash for NaN."""
+    return UNDEFINED if math.isnan(value) else f"{value:.5g}"
+
+
+def span(low: float, high: float) -> str:
+    """`low … high` in five significant digits; a dash where neither end is known."""
+    ends = significant(low), significant(high)
+    return UNDEFINED if ends == (UNDEFINED, UNDEFINED) else " … ".join(ends)
+
+
+def with_interval(value: float, low: float, high: float, digits: int, scale: float = 1.0, *, sign: bool = False) -> str:
+    """`value [low, high]`, with a dash for each of the two that is undefined; see `Estimate.shown` for the arguments.
+
+    >>> with_interval(0.1234, 0.1, 0.15, 1, 100, sign=True)
+    '+12.3 [10.0, 15.0]'
+    """
+    return f"{(signed if sign else number)(scale * value, digits)} {interval(scale * low, scale * high, digits)}"
+
+
 def count(value: float) -> str:
     """Return a whole number with thousands separated; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else f"{int(value):,}"

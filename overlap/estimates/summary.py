@@ -10,12 +10,13 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import RECORDED, Estimate
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.table_formatting import html_table, text_table
+from overlap.estimates.number_formatting import significant, span
+from overlap.estimates.table_formatting import TitledTable
 from overlap.plain_json import number, plain
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OverlapSummary(Mapping[str, Estimate]):
+class OverlapSummary(TitledTable, Mapping[str, Estimate]):
     """Estimates by statistic, with the settings under which they were taken.
 
     Behaves as a read-only mapping from name to `Estimate`; a statistic is also found by its alias
@@ -130,10 +131,10 @@ class OverlapSummary(Mapping[str, Estimate]):
         rows = [
             [
                 label_of(name),
-                _number(item.value),
+                significant(item.value),
                 unit_of(name),
-                _number(item.standard_error),
-                "–" if math.isnan(item.low) else f"{_number(item.low)} … {_number(item.high)}",
+                significant(item.standard_error),
+                span(item.low, item.high),
                 f"{item.n_positions:,}",
                 f"{item.n_groups:,}",
                 f"{item.n_undefined:,}",
@@ -141,14 +142,6 @@ class OverlapSummary(Mapping[str, Estimate]):
             for name, item in self.estimates.items()
         ]
         return header, rows
-
-    def __str__(self) -> str:
-        return f"{self._title()}\n{text_table(*self._rows(), left=(0, 2))}"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._rows(), left=(0, 2), caption=self._title())
 
 
 def estimate(
@@ -202,13 +195,6 @@ def estimate(
             level,
         )
     return result
-
-
-def _number(value: float) -> str:
-    """Return five significant digits, without an exponent if possible."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:.5g}"
 
 
 def _check_fields(tree: Mapping[str, Any], expected: set[str], what: str) -> None:

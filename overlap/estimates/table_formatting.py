@@ -2,20 +2,52 @@
 
 import html
 import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
+
+
+class TitledTable(ABC):
+    """Prints as a table with a title; names and units are flush left."""
+
+    @abstractmethod
+    def _title(self) -> str: ...
+
+    @abstractmethod
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        """Heading and rows of cells: the name first, the unit third."""
+
+    def __str__(self) -> str:
+        return f"{self._title()}\n{text_table(*self._rows(), left=(0, 2))}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._rows(), left=(0, 2), caption=self._title())
 
 
 def text_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> str:
     """Align a table in plain text; the columns in ``left`` to the left, the rest to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    return aligned([header, *rows], left=left)
 
-    def line(row: list[str]) -> str:
-        cells = (
+
+def aligned(lines: Sequence[Sequence[str]], *, heading: int = 1, left: Container[int] = (0,)) -> str:
+    """Lines of cells, padded to columns.
+
+    Args:
+        lines: cells of each line, as many in each.
+        heading: lines above the rule.
+        left: columns set flush left; the others are flush right.
+    """
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join(
             cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), "  ".join("─" * width for width in widths), *map(line, rows)])
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join([*text[:heading], rule, *text[heading:]])
 
 
 def html_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,), caption: str = "") -> str:

@@ -9,7 +9,7 @@ from overlap.errors import UserError
 from overlap.gates.criteria import Amount, Criterion, End
 from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count
 from overlap.gates.reading import Reading, Readings
-from overlap.gates.settings import check_settings, level, minimum
+from overlap.gates.settings import RefusedSettingsError, check_settings, level, minimum
 
 Limits = tuple[float | None, float | None]
 
@@ -42,16 +42,24 @@ class Collapse(Gate):
     def __post_init__(self) -> None:
         check_settings(self)
         if not self.limits:
-            raise UserError("limits: expected at least one statistic with its (low, high), received none")
+            raise RefusedSettingsError(
+                "limits: expected at least one statistic with its (low, high), received none", "no limits"
+            )
         for statistic in self.limits:
             checked(statistic)
         named = by_canonical_name(self.limits, "limits")
         self.limits = {statistic: _pair(statistic, limits) for statistic, limits in named.items()}
         for statistic, (low, high) in self.limits.items():
             if low is None and high is None:
-                raise UserError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
+                raise RefusedSettingsError(
+                    f"limits: {statistic} has neither a low nor a high limit; give one or leave it out",
+                    "open limits",
+                    statistic,
+                )
             if low is not None and high is not None and not low < high:
-                raise UserError(f"limits: {statistic} expects low < high, received ({low:g}, {high:g})")
+                raise RefusedSettingsError(
+                    f"limits: {statistic} expects low < high, received ({low:g}, {high:g})", "limits cross", statistic
+                )
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:

@@ -7,7 +7,23 @@ from typing import Any, Literal, get_args, get_origin
 
 from overlap.errors import UserError
 
+Rule = Literal["no level", "two levels", "release", "no limits", "open limits", "limits cross"]
+"""How the settings of a gate may fail to go together."""
 _MEANINGS = {"bound": " (of the interval)"}
+
+
+class RefusedSettingsError(UserError):
+    """Settings of a gate that do not go together, in the words of Python.
+
+    Attributes:
+        rule: what is wrong, for recipes, which say it in the words of a file.
+        statistic: whose limits they are; empty for settings of the whole gate.
+    """
+
+    def __init__(self, message: str, rule: Rule, statistic: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.statistic = statistic
 
 
 def minimum(least: float, unit: str = "") -> dict[str, Any]:

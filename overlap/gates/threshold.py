@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
-from overlap.errors import UserError
 from overlap.gates.criteria import Amount, Criterion, End, Side
 from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count, too_early
 from overlap.gates.reading import Readings
-from overlap.gates.settings import check_settings, level, minimum
+from overlap.gates.settings import RefusedSettingsError, check_settings, level, minimum
 
 
 @dataclass
@@ -43,22 +42,23 @@ class Threshold(Gate):
     def __post_init__(self) -> None:
         self.statistic = checked(self.statistic)
         check_settings(self)
+        where = f"threshold on {self.statistic}"
         if (self.at_least is None) == (self.at_most is None):
-            received = (
-                "neither"
-                if self.at_least is None
-                else f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
-            )
-            raise UserError(
-                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received {received}"
+            received, rule = "neither", "no level"
+            if self.at_least is not None:
+                both = f"at_least={self.at_least} and at_most={self.at_most}"
+                received, rule = f"{both}; for a corridor combine two with AllOf", "two levels"
+            raise RefusedSettingsError(
+                f"{where}: expected exactly one of at_least and at_most, received {received}", rule
             )
         for name in ("at_least", "at_most", "release"):
             if getattr(self, name) is not None:
-                setattr(self, name, level(getattr(self, name), f"threshold on {self.statistic}: {name}"))
+                setattr(self, name, level(getattr(self, name), f"{where}: {name}"))
         if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
-            raise UserError(
-                f"threshold on {self.statistic}: expected release {'at most' if self._rising else 'at least'} "
-                f"{self._level:g} (the level), received {self.release:g}"
+            raise RefusedSettingsError(
+                f"{where}: expected release {'at most' if self._rising else 'at least'} {self._level:g} (the level), "
+                f"received {self.release:g}",
+                "release",
             )
 
     @property

@@ -96,7 +96,7 @@ def test_recipe_survives_json(tmp_path):
         ("sed = 1\n" + MINIMAL, (), r"unknown key sed; did you mean seed\?"),
         (STAGED, ["stages.1.gate.patiance=2"], r"unknown key stages\.1\.gate\.patiance; did you mean .*patience\?"),
         (STAGED, ["probe.evry=2"], r"unknown key probe\.evry; did you mean probe\.every\?"),
-        (MINIMAL, ["stages.0.lr=-1"], r"stages\.0\.lr: must be above 0, not -1\n"),
+        (MINIMAL, ["stages.0.lr=-1"], r"stages\.0\.lr: must be above 0, not -1$"),
         (MINIMAL, ["stages.3.lr=1"], r"stages has items 0 to 0, not '3'"),
         (MINIMAL, ["seed.x=1"], "seed: must be a whole number, not { x = 1 }"),
         (MINIMAL, ["student.model.x=1"], "student.model is a value, not a table"),
@@ -107,7 +107,7 @@ def test_recipe_survives_json(tmp_path):
             (),
             r"0\.type is missing; write one of .*type where you wrote typ",
         ),
-        (STAGED, ["stages.1.gate={at_least=0.5}"], r'gate\.type is missing; write one of "all", .*, "threshold"\n'),
+        (STAGED, ["stages.1.gate={at_least=0.5}"], r'gate\.type is missing; write one of "all", .*, "threshold"$'),
         (
             STAGED,
             ['stages.1.gate={type="all", gates=[{type="treshold"}]}'],

@@ -1,6 +1,7 @@
 """What is said of a wrong recipe: every mistake once, in TOML's words, with the key to write and the page of fields."""
 
 import math
+import re
 
 import pytest
 
@@ -14,13 +15,16 @@ from tests.distill.test_recipe import MINIMAL, STAGED, write
 
 
 def said(tmp_path, text, *overrides) -> list[str]:
-    """The lines of what is said, without what is blamed (the file or the assignments) and the page's name."""
+    """The lines of what is said, without what is blamed (the file or the assignments) and the page's name, which is
+    said of unknown keys alone."""
     path = write(tmp_path, text)
     with pytest.raises(RecipeError) as raised:
         load_recipe(path, overrides)
     assigned = ", ".join(f"--set {one}" for one in overrides)
-    *lines, last = str(raised.value).removeprefix(f"{path}: ").removeprefix(f"{assigned}: ").split("\n  ")
-    assert last == f"all fields: {REFERENCE}"
+    lines = str(raised.value).removeprefix(f"{path}: ").removeprefix(f"{assigned}: ").split("\n  ")
+    if any(line.startswith("unknown key ") for line in lines):
+        assert lines.pop() == f"all fields: {REFERENCE}"
+    assert "all fields" not in "".join(lines)
     return lines
 
 
@@ -191,11 +195,18 @@ def test_an_open_side_of_a_limit_can_be_written(tmp_path):
     assert gate.build().parameters()["limits"] == {"repetition": [None, 3.0]}
 
 
-@pytest.mark.parametrize("text", ["stages = [", "\x00"])
-def test_every_error_names_the_page(tmp_path, text):
-    said(tmp_path, text)
-    with pytest.raises(RecipeError, match="all fields: "):
+@pytest.mark.parametrize("text", ["stages = [", "\x00", STAGED.replace("= 30", "= -30")])
+def test_other_errors_than_unknown_keys_are_one_line(tmp_path, text):
+    assert len(said(tmp_path, text)) == 1
+    with pytest.raises(RecipeError, match=r"^recipe not found: nowhere\.toml.*$"):
         load_recipe("nowhere.toml")
+
+
+def test_an_unknown_key_names_the_page_of_fields(tmp_path):
+    with pytest.raises(
+        RecipeError, match=rf"unknown key stages\.0\.lrr; .*\n  all fields: {re.escape(str(REFERENCE))}$"
+    ):
+        load_recipe(write(tmp_path, STAGED), ["stages.0.lrr=1"])
 
 
 def test_the_page_of_fields_is_up_to_date():

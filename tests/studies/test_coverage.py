@@ -146,7 +146,7 @@ def jumps(before: int, after: int, correlation: float) -> Iterator[Ends]:
         for i in range(1, len(steps)):
             noise[i] = correlation * noise[i - 1] + math.sqrt(1 - correlation**2) * noise[i]
         found = change_at(steps, 0.1 * steps + 3 * (steps > 0) + noise, 0)
-        yield found.jump_low, found.jump_high
+        yield found.jump.low, found.jump.high
 
 
 @pytest.mark.slow

@@ -44,11 +44,11 @@ def test_effect_of_paired_differences():
     d = np.array([-3.0, -1.0, 0.0, 0.0, 2.0, -4.0, np.nan])
     found = paired_effect(d)
     kept = d[:6]
-    assert found.g == pytest.approx((1 - 3 / 19) * kept.mean() / kept.std(ddof=1))
+    assert found.value == pytest.approx((1 - 3 / 19) * kept.mean() / kept.std(ddof=1))
     assert (found.lower, found.higher, found.same) == (3, 1, 2)
-    assert found.low < found.g < found.high
-    assert math.isnan(paired_effect(np.zeros(4)).g)
-    assert paired_effect(-d).g == pytest.approx(-found.g)
+    assert found.low < found.value < found.high
+    assert math.isnan(paired_effect(np.zeros(4)).value)
+    assert paired_effect(-d).value == pytest.approx(-found.value)
 
 
 def test_the_interval_of_an_effect_covers_it():

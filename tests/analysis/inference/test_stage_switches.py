@@ -22,18 +22,18 @@ def series(generator=None, noise=0.0, n=20, jump=2.0, switch=100, correlation=0.
 
 def test_lines_without_noise():
     found = change_at(*series(), 100)
-    assert found.jump == pytest.approx(2)
-    assert (found.slope_before, found.slope_after, found.slope_change) == pytest.approx((0.01, 0.03, 0.02))
+    assert found.jump.value == pytest.approx(2)
+    assert (found.slope_before, found.slope_after, found.slope_change.value) == pytest.approx((0.01, 0.03, 0.02))
     assert (found.n_before, found.n_after) == (20, 20)
-    assert (found.jump_low, found.jump_high) == pytest.approx((2, 2))
+    assert (found.jump.low, found.jump.high) == pytest.approx((2, 2))
 
 
 def test_lines_are_those_of_polyfit():
     steps, values = series(np.random.default_rng(0), noise=0.5)
     found = change_at(steps, values, 100)
     before, after = (np.polyfit(steps[side] - 100, values[side], 1) for side in (steps <= 100, steps > 100))
-    assert found.jump == pytest.approx(after[1] - before[1])
-    assert found.slope_change == pytest.approx(after[0] - before[0])
+    assert found.jump.value == pytest.approx(after[1] - before[1])
+    assert found.slope_change.value == pytest.approx(after[0] - before[0])
 
 
 @pytest.mark.parametrize(("n", "correlation"), [(5, 0.0), (5, 0.6), (30, 0.6)])
@@ -43,7 +43,7 @@ def test_intervals_cover_the_jump_under_correlated_noise(n, correlation):
     for seed in range(300):
         steps, values = series(np.random.default_rng(seed), noise=0.3, n=n, correlation=correlation)
         found = change_at(steps, values, 100)
-        held += found.jump_low <= 2 <= found.jump_high
+        held += found.jump.low <= 2 <= found.jump.high
     assert 0.91 <= held / 300 <= 0.99
 
 
@@ -53,8 +53,9 @@ def test_the_interval_of_independent_noise_is_near_that_of_ordinary_least_square
     after, time = (steps > 100).astype(float), steps - 100.0
     ordinary = sm.OLS(values, np.stack([np.ones(600), time, after, after * time], 1)).fit().conf_int(0.1)
     found = change_at(steps, values, 100, level=0.9)
-    assert (found.jump_low, found.jump_high) == pytest.approx(ordinary[2], abs=0.1 * np.ptp(ordinary[2]))
-    assert (found.slope_low, found.slope_high) == pytest.approx(ordinary[3], abs=0.1 * np.ptp(ordinary[3]))
+    assert (found.jump.low, found.jump.high) == pytest.approx(ordinary[2], abs=0.1 * np.ptp(ordinary[2]))
+    bend = found.slope_change
+    assert (bend.low, bend.high) == pytest.approx(ordinary[3], abs=0.1 * np.ptp(ordinary[3]))
 
 
 def test_the_interval_of_a_known_autocorrelation_is_that_of_generalized_least_squares(monkeypatch):
@@ -65,7 +66,7 @@ def test_the_interval_of_a_known_autocorrelation_is_that_of_generalized_least_sq
     after, time = (steps > 100).astype(float), steps - 100.0
     covariance = 0.5 ** (np.abs(time[:, None] - time) / 10)
     theirs = sm.GLS(values, np.stack([np.ones(24), time, after, after * time], 1), covariance).fit().conf_int()
-    assert (found.jump_low, found.jump_high, found.slope_low, found.slope_high) == pytest.approx(
+    assert (found.jump.low, found.jump.high, found.slope_change.low, found.slope_change.high) == pytest.approx(
         (*theirs[2], *theirs[3])
     )
 
@@ -75,10 +76,10 @@ def test_undefined_readings_and_short_sides():
     values[3] = math.nan
     assert change_at(steps, values, 100).n_before == 19
     short = change_at(steps[17:], values[17:], 100)
-    assert short.jump == pytest.approx(2)
-    assert (short.n_before, math.isnan(short.jump_low)) == (3, True)
+    assert short.jump.value == pytest.approx(2)
+    assert (short.n_before, math.isnan(short.jump.low)) == (3, True)
     for few in (change_at(steps[19:], values[19:], 100), change_at([], [], 0)):
-        assert math.isnan(few.jump)
+        assert math.isnan(few.jump.value)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from analysis import load
 from analysis.run.files import read_log
 from analysis.run.kinds import Record, required
 from analysis.run.records import Decision, Evaluation, Metric, Probe, Trace, Transcript
-from analysis.run.traces import POSITION_COLUMNS, positions
+from analysis.run.traces import positions
 from overlap.plain_json import dumps
 from tests.analysis.conftest import write_traces, write_transcripts
 
@@ -126,7 +126,6 @@ def test_a_run_that_has_only_begun(tmp_path, straight):
     assert set(run.transcripts.columns) == {"step", "visit", "stage", "set", "model", *required(Transcript), *counted}
     assert tuple(run.traces.columns) == tuple(required(Trace))
     assert run.positions.empty
-    assert tuple(run.positions.columns) == POSITION_COLUMNS
 
 
 def test_transcripts_of_every_evaluation(straight):

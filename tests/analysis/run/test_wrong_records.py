@@ -216,6 +216,15 @@ def test_wrong_records_are_refused_where_they_are_read(small, edit, said):
     assert "write it as RUN_DIRECTORY.md says, or restore the file from a copy" in str(error.value)
 
 
+@pytest.mark.parametrize("log", ["visits", "metrics", "decisions", "evaluations"])
+def test_a_log_that_is_a_folder(small, log):
+    (small / f"{log}.jsonl").unlink()
+    (small / f"{log}.jsonl").mkdir()
+    said = rf"{log}\.jsonl: is a folder; write it as RUN_DIRECTORY\.md says, or restore the file from a copy$"
+    with pytest.raises(UserError, match=said):
+        load(small)
+
+
 def test_every_command_refuses_them(small, capsys):
     change(small / "decisions.jsonl", 0, levels=None)
     for arguments in (["report", small, "--output", small / "r.md"], ["watch", small, "--once"], ["compare", small]):

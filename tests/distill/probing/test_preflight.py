@@ -96,6 +96,16 @@ def test_a_tokenizer_alone_is_enough(ask, served_models, tmp_path):
     assert "not compared: the teacher's directory holds no weights" in str(found)
 
 
+def test_failures_that_passed_are_shown(server, ask):
+    server.control(max_logprobs=100, faults=[{"status": 503}])
+    found = ask()
+    assert (found.n_retried, found.to_dict()["n_retried"]) == (1, 1)
+    assert "1 that passed when the request was repeated" in str(found)
+    again = ask()
+    assert again.n_retried == 0
+    assert "failures" not in str(again)
+
+
 def test_a_server_that_does_not_hear(server, ask):
     server.control(max_logprobs=100, faults=[{"status": 400}] * 4)
     with pytest.raises(ServerError, match=r"status 400 for utterance '.+': made to fail"):

@@ -1,7 +1,9 @@
 """One training step against plain PyTorch in float64, for teachers here and behind a server and every objective."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +28,8 @@ DIVERGENCES = [
     for tail in (False, True)
     if not (tail and support == "vocabulary")
 ]
+TEACHERS = [one for one in DIVERGENCES if one.support == "teacher"]
+"""Those that a server's best tokens decide."""
 DRAWN = [PolicyGradientObjective(type="policy_gradient", estimator=estimator) for estimator in ("k1", "k3")]
 
 
@@ -193,3 +197,32 @@ def test_positions_that_do_not_count_have_sets_and_no_statistics():
     assert all(value[~scores.used].isnan().all() for value in values.values())
     assert values["union_size"][scores.used].isfinite().all()
     assert scores.funnel.counts["blocked"] == scores.funnel.counts["misaligned"] == 1
+
+
+@pytest.mark.parametrize("vocabulary", SIZES)
+@pytest.mark.parametrize(
+    ("objective", "served"),
+    [(one, served) for one in [*DIVERGENCES, *DRAWN] for served in ((False, True) if one in TEACHERS else (False,))],
+)
+def test_sets_that_only_a_trace_shows_change_no_bit_of_a_step(objective, served, vocabulary):
+    """Training leaves them out: of what is blocked, of rollouts that did not end, of one that is empty."""
+    found = []
+    for traced in (True, False):
+        given, teacher = positions(vocabulary, dtype=torch.float32)
+        given.transcripts.mask[2] = False
+        given.transcripts.mask[2, 0] = True  # nothing but the end
+        given = replace(given, traced=traced, drop_empty=True, drop_truncated=True)
+        logprobs, ids = teacher.log_softmax(-1).topk(7)
+        scores = (
+            TopkScores.from_answer(given, [ids, logprobs]) if served else LogitsScores.from_answer(given, [teacher])
+        )
+        value = on_policy_objective(scores, objective)
+        value.loss.backward()
+        found.append((scores, value, given.student_logits.grad))
+    (one, first, gradient), (two, second, other) = found
+    assert bool((one.sets[0].size != two.sets[0].size).any())
+    assert torch.equal(first.loss, second.loss)
+    assert torch.equal(gradient, other)
+    assert gradient.abs().sum() > 0
+    assert one.funnel == two.funnel
+    assert np.array_equal(one.sums().sums, two.sums().sums, equal_nan=True)

@@ -32,6 +32,7 @@ def changed(newest, **values):
         ({"rows": {"metrics": 4}}, "rows of decisions, evaluations, probes, visits are missing"),
         ({"stage": 1}, "its stage is 1, counted from 0, and the run has 1"),
         ({"gate": {"a": 1}}, "gate: "),
+        ({"gate": None}, "gate is null within a stage; without its state, the gate would begin anew"),
         ({"step": 2}, "is the state of step 2, so the folder is a copy or was renamed"),
     ],
 )

@@ -84,6 +84,8 @@ def test_a_run_killed_right_after_the_change_was_recorded(interrupted, monkeypat
         with pytest.raises(KeyboardInterrupt):
             resume(run, accept_changed_data=True, observer=Stops())
     assert all(checkpoint.load_state(path).best is None for path in checkpoint.checkpoints(run))
+    state = json.loads((run / "checkpoints/step-000003/state.json").read_text())
+    assert (state["gate"]["gate"], state["gate"]["state"]) == ("plateau", {"best": None, "since": 0})
     result = resume(run, observer=Stops())
     assert result.best is not None
     assert result.best.step > 3

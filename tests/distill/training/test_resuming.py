@@ -164,6 +164,13 @@ class TestLogs:
         (run / f"{log}.jsonl").unlink()
         refused(run, RunDirectoryError, rf"{log}\.jsonl: missing; restore it from a copy, or start a new run")
 
+    def test_a_log_that_is_a_folder(self, run):
+        (run / "decisions.jsonl").unlink()
+        (run / "decisions.jsonl").mkdir()
+        refused(
+            run, RunDirectoryError, r"decisions\.jsonl: a folder, not a file; restore it from a copy, or start a new"
+        )
+
     def test_a_log_that_lost_rows(self, run):
         lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
         (run / "metrics.jsonl").write_bytes(b"".join(lines[:2]))
