@@ -141,6 +141,8 @@ class Pair:
             vocabulary=self.vocabulary,
             blocked=self.blocked,
             teacher_blocked=self.teacher_blocked,
+            ends=(self.student.tokens.end_of_text,),
+            teacher_ends=(self.teacher.tokens.end_of_text,),
         )
 
     def view(self, transcripts: Transcripts) -> TeacherView:
