@@ -64,7 +64,7 @@ class TopkScores(Scores):
         (ids, logprobs), pair, support = answer, positions.pair, positions.support
         logits, transcripts = positions.student_logits.detach(), positions.transcripts
         ids = ids.masked_fill(~positions.aligned[..., None], -1)
-        settings = ComparisonSettings(k=support.k, blocked=pair.blocked, ends=(pair.student.tokens.end_of_text,))
+        settings = ComparisonSettings(k=support.k, blocked=pair.blocked, ends=pair.ends[:1])
         alone = measure_with_sets(logits, logits, settings, mask=positions.eligible, tokens=transcripts.ids)
         student = positions.with_others(alone.student, logits, pair.blocked)
         sets = pair.shared_sets(student, topk_set(pair, ids, support.k))
