@@ -236,14 +236,10 @@ def too_small(gate: overlap.Gate, utterances: int, where: str) -> list[str]:
     for key, leaf in keyed(gate, where):
         needed = fewest_utterances(leaf)
         if leaf.statistics and needed > max(utterances, 2):
-            remedy = (
-                f"probe {needed:g} or more, or lower the level"
-                if needed < math.inf
-                else "no probe is large enough; lower it"
-            )
+            enough = "no probe is large enough" if needed == math.inf else f"it takes {needed:g} utterances"
             found.append(
-                f"{key} on {leaf.statistics[0]} reads the interval, whose end cannot reach the level with {utterances} "
-                f'utterances, even if all are alike; {remedy}, or write on = "value"'
+                f"{key} on {leaf.statistics[0]} never opens with {utterances} utterances, even if all of them are as "
+                f"good as can be: {enough}; probe more, or lower its level"
             )
     return found
 

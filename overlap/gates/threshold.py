@@ -28,7 +28,7 @@ class Threshold(Gate):
         patience: consecutive readings that must reach the level.
         release: the looser level, past which a streak is reset; by default the level itself.
         min_steps: steps that the stage must have before it may advance.
-        min_utterances: utterances that a reading must rest on; with fewer it is no evidence, which matters on the value.
+        min_utterances: utterances that a reading must rest on; fewer are no evidence, which matters on the value.
     """
 
     kind: ClassVar[str] = "threshold"
