@@ -6,8 +6,9 @@ import pytest
 
 from overlap import sequence_estimates, utterance_estimates
 from overlap.definitions import SEQUENCE_STATISTICS
+from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.sequences import length_ratio, repetition, sequence_values, token_rate
+from overlap.estimates.sequences import length_ratio, repetition, sequence_values, stop_density, token_rate
 from overlap.estimates.summary import estimate
 
 
@@ -100,3 +101,21 @@ def test_lengths_must_agree():
         sequence_estimates(texts=["a", "b"], n_tokens=[1], finished=[True, True])
     with pytest.raises(ValueError, match="b: expected one value for each of the 1 utterances, received 2"):
         utterance_estimates({"a": [1.0], "b": [1.0, 2.0]})
+
+
+def test_stop_density_is_ends_per_thousand_positions():
+    """1000 (1 - truncated share) / mean length, whatever the lengths; its interval is that of the ratio."""
+    rng = np.random.default_rng(0)
+    lengths, finished = rng.integers(0, 40, 30), rng.random(30) < 0.7
+    found = stop_density(lengths.tolist(), finished.tolist())
+    positions = lengths + finished
+    assert found.value == pytest.approx(1000 * finished.mean() / positions.mean())
+    assert found.n_groups == int((positions > 0).sum())
+    ratios = []
+    for _ in range(4000):
+        drawn = rng.integers(0, 30, 30)
+        ratios.append(1000 * finished[drawn].sum() / positions[drawn].sum())
+    assert found.standard_error == pytest.approx(np.std(ratios), rel=0.15)
+    assert found.low < found.value < found.high
+    with pytest.raises(UserError, match="finished: expected one value for each of the 2 utterances, received 1"):
+        stop_density([3, 4], [True])
