@@ -54,8 +54,8 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         undefined="without positions",
         source="audit SimOPD; 1000 · (1 − truncated share) / mean length",
         reading="How often training on these rollouts shows the student an end. A fall is the earliest sign of the "
-        "truncation spiral: in the audit it fell 1,670-fold in a run that collapsed, before loss or masses moved. A few "
-        "long transcripts lower it although most still end.",
+        "truncation spiral: in the audit it fell 1,670-fold in a run that collapsed, before loss or masses moved. A "
+        "few long transcripts lower it although most still end.",
     ),
     "empty": Definition(
         unit="share",

@@ -34,9 +34,9 @@ def fewest_utterances(gate: Gate) -> int | float:
 def _needed(statistic: str, amount: Amount) -> int | float:
     once = statistic_of(statistic) in SEQUENCE_STATISTICS or form_of(statistic) == "at_end"
     least, most = Ranges().limits(statistic)
-    if not once or amount.side not in ("at_least", "at_most") or not math.isfinite(most - least):
+    if not once or amount.side not in ("at_least", "at_most") or (least, most) != (0.0, 1.0):
         return 2
-    room = (most - amount.value if amount.side == "at_least" else amount.value - least) / (most - least)
+    room = most - amount.value if amount.side == "at_least" else amount.value - least
     if room <= 0:
         return math.inf
     return 2 if room >= 1 else max(2, math.ceil(math.log((1 - LEVEL) / 2) / math.log1p(-room)))

@@ -21,9 +21,9 @@ class Precondition(Combination):
 
     Example:
         >>> from overlap import Estimate, Threshold
-        >>> gate = Precondition(Threshold("end_of_text", at_least=0.9), then=Threshold("top1_agreement", at_least=0.85))
+        >>> gate = Precondition(Threshold("end_of_text", at_least=0.9), then=Threshold("overlap_ratio", at_least=0.5))
         >>> loops = {"end_of_text": Estimate(0.4, 0.1, 0.3, 0.5, 60, 60, 0),
-        ...          "top1_agreement": Estimate(0.96, 0.01, 0.95, 0.97, 5000, 60, 0)}
+        ...          "overlap_ratio": Estimate(0.96, 0.01, 0.95, 0.97, 5000, 60, 0)}
         >>> gate.read(loops, 100).action
         <Action.stay: 'stay'>
     """

@@ -40,7 +40,7 @@ def test_sequence_estimates():
         seconds=[1.5, 2.0, 0.0],
         recut=[0.25, math.nan, 0.75],
     )
-    names = ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate", "recut"]
+    names = ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate", "recut", "stop_density"]
     assert list(estimates) == names
     assert set(estimates) == set(SEQUENCE_STATISTICS)
     assert estimates["end_of_text"].value == pytest.approx(2 / 3)
@@ -50,13 +50,14 @@ def test_sequence_estimates():
     assert estimates["length_ratio"].value == 0.5
     assert estimates["token_rate"].value == 1.0
     assert estimates["recut"].value == 0.5
-    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1, 1]
-    assert all(item.n_groups == item.n_positions for item in estimates.values())
+    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1, 1, 0]
+    assert all(item.n_groups == item.n_positions for name, item in estimates.items() if name != "stop_density")
     assert set(sequence_estimates(texts=["a"], n_tokens=[1], finished=[True])) == {
         "repetition",
         "n_tokens",
         "end_of_text",
         "empty",
+        "stop_density",
     }
     assert sequence_values(texts=[" \n"], n_tokens=[1], finished=[True])["empty"].tolist() == [1.0]
 
@@ -78,6 +79,7 @@ def test_batches_add_up_to_the_whole():
         for start, stop in ((2, 4), (0, 1), (1, 2))
     ]
     merged, at_once = estimate(GroupSums.merged(parts)), sequence_estimates(**whole)
+    assert at_once.pop("stop_density").value == pytest.approx(1000 * 3 / 72)
     for name, item in at_once.items():
         assert repr(merged[name]) == repr(item)  # NaN compares unequal to itself
 
