@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from overlap.estimates.group_sums import packed_groups
     from overlap.estimates.sequences import sequence_estimates, utterance_estimates
     from overlap.estimates.summary import OverlapSummary
-    from overlap.gates import Action, AllOf, AnyOf, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
+    from overlap.gates import (
+        Action,
+        AllOf,
+        AnyOf,
+        Collapse,
+        Decision,
+        FixedSteps,
+        Gate,
+        Plateau,
+        Precondition,
+        Threshold,
+    )
     from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, support_kl
     from overlap.losses.full_vocabulary import full_vocabulary_divergence
     from overlap.losses.union_kl import union_kl
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
     from overlap.version import __version__ as __version__
     from overlap.vocab.alignment import align
     from overlap.vocab.coverage import coverage
+    from overlap.vocab.ends import merge_ends
     from overlap.vocab.vocabulary_map import VocabularyMap
 
 __all__ = [
@@ -56,6 +68,7 @@ __all__ = [
     "OverlapMeter",
     "OverlapSummary",
     "Plateau",
+    "Precondition",
     "Threshold",
     "TokenStatistics",
     "VocabularyMap",
@@ -68,6 +81,7 @@ __all__ = [
     "measure",
     "measure_bounds",
     "measure_hidden",
+    "merge_ends",
     "other_trainers",
     "packed_groups",
     "sampled_reverse_kl",
@@ -114,6 +128,7 @@ _MODULES = {
         "FixedSteps",
         "Gate",
         "Plateau",
+        "Precondition",
         "Threshold",
     ),
     "losses.divergence_on_set": (
@@ -135,6 +150,7 @@ _MODULES = {
     "version": ("__version__",),
     "vocab.alignment": ("align",),
     "vocab.coverage": ("coverage",),
+    "vocab.ends": ("merge_ends",),
     "vocab.vocabulary_map": ("VocabularyMap",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.generation import utils as generation_utils
 
+from . import end_tokens
 from .base import Prompt, Transcripts, cut_at_end, without_generation_settings
 from .vocabulary import Tokens
 
@@ -45,6 +46,7 @@ def rollout(
             top_k=None,
             top_p=None,
             suppress_tokens=tokens.suppressed(width),
+            logits_processor=end_tokens.merging(tokens),
             eos_token_id=tokens.end_of_text,
             pad_token_id=tokens.end_of_text,
         )
@@ -96,4 +98,4 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
         **{name: wish for name, wish in wishes.items() if name in asked},
         use_cache=False,
     )
-    return output.logits[:, -length - 1 : -1, : tokens.size]
+    return tokens.merged(output.logits[:, -length - 1 : -1, : tokens.size])

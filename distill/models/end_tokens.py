@@ -1,13 +1,17 @@
-"""Selects the token that ends a text: the recipe's choice, or the first that tokenizer or checkpoint name."""
+"""The tokens that end a text: the one that closes it (the recipe's choice, or the first that tokenizer or checkpoint
+name), and the others at which the checkpoint stops."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from jinja2 import TemplateError, TemplateSyntaxError
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from .base import ModelError
+from .vocabulary import Tokens
 
 
 def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int | None) -> int:
@@ -37,10 +41,27 @@ def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int |
     )
 
 
-def generation_end(generator: Any) -> int | None:
-    """Return the first id that the checkpoint's generation settings stop at."""
-    ends = getattr(generator.generation_config, "eos_token_id", None)
-    return ends[0] if isinstance(ends, list) else ends
+def generation_ends(generator: Any) -> list[int]:
+    """The ids that the checkpoint's generation settings stop at."""
+    settings = getattr(generator, "generation_config", None)  # a served teacher has none here
+    ends = getattr(settings, "eos_token_id", None)
+    return [i for i in (ends if isinstance(ends, list) else [ends]) if isinstance(i, int)]
+
+
+def merging(tokens: Tokens) -> LogitsProcessorList | None:
+    """For `generate`: all ends as one event, so that rollouts come from the distribution that is measured.
+
+    Without it, greedy decoding would pass over an end whose probability is divided between two ids.
+    """
+    return LogitsProcessorList([_MergedEnds(tokens)]) if tokens.further_ends else None
+
+
+class _MergedEnds(LogitsProcessor):
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return self._tokens.merged(scores)
 
 
 def turn_end(tokenizer: Any, arguments: Mapping[str, Any]) -> int | None:

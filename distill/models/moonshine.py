@@ -33,7 +33,8 @@ class Moonshine(EncoderDecoder):
 
     def __post_init__(self) -> None:
         end = end_tokens.end_of_text(self.name, self.tokenizer, None, self.tokenizer.eos_token_id)
-        self.tokens = Tokens.from_tokenizer(self.tokenizer, self.generator.config.vocab_size, end, self._device)
+        width, ends = self.generator.config.vocab_size, end_tokens.generation_ends(self.generator)
+        self.tokens = Tokens.from_tokenizer(self.tokenizer, width, end, self._device, ends=ends)
         self.text_prefix = added_space(self.tokenizer)
 
     @property

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
+from . import end_tokens
 from .base import Prompt, Transcripts, cut_at_end, without_generation_settings
 from .vocabulary import Tokens
 
@@ -74,6 +75,7 @@ def rollout(
             top_k=None,
             top_p=None,
             suppress_tokens=tokens.suppressed(width),
+            logits_processor=end_tokens.merging(tokens),
             eos_token_id=tokens.end_of_text,
             pad_token_id=tokens.end_of_text,
         )
@@ -89,7 +91,7 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
     # The decoder is causal and transcripts are padded on the right, so padding does not change a row's scores.
     written = torch.cat([before, transcripts.ids[:, :-1]], dim=1)
     output = model(**_inputs(prompt) | {DECODER_PROMPT: written}, use_cache=False)
-    return output.logits[:, before.shape[1] - 1 :, : tokens.size]
+    return tokens.merged(output.logits[:, before.shape[1] - 1 :, : tokens.size])
 
 
 def _inputs(prompt: Prompt) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class SpeechLM:
     def __post_init__(self) -> None:
         tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
         end = end_tokens.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
-        self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device)
+        ends = (tokenizer.eos_token_id, *end_tokens.generation_ends(self.generator))
+        self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, ends=ends)
         self._asked = causal.accepted_inputs(self.generator)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())

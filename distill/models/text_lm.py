@@ -1,10 +1,10 @@
 """Causal language models without audio (`AutoModelForCausalLM`): the completion continues a text prompt.
 
 A prompt is a string or the messages of a chat. Each model wraps it in its own chat template; student and teacher may
-use different formats. A completion ends in one token: the one with which the chat template closes the assistant's turn.
-For plain prompts, or if the template closes nothing, it is the tokenizer's end of sequence, or else the first stop
-token of the generation settings. Other special tokens, including other stop tokens of a checkpoint, are blocked; added
-tokens that are not special, such as `<think>`, can be written.
+use different formats. A completion is closed by the token with which the chat template closes the assistant's turn. For
+plain prompts, or if the template closes nothing, it is the tokenizer's end of sequence, or else the first stop token of
+the generation settings. The others of these are ends as well, and all are one event (`Tokens.further_ends`). Other
+special tokens are blocked; added tokens that are not special, such as `<think>`, can be written.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class TextLM:
         if self._chat:
             self._check_template()
         turn = end_tokens.turn_end(tokenizer, self.chat_template_kwargs) if self._chat else None
-        others = (turn, tokenizer.eos_token_id, end_tokens.generation_end(self.generator))
+        others = (turn, tokenizer.eos_token_id, *end_tokens.generation_ends(self.generator))
         end = end_tokens.end_of_text(self.name, tokenizer, self.end_of_text, *others)
-        self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, added=True)
+        self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, added=True, ends=others)
         self._asked = causal.accepted_inputs(self.generator)
         self.text_prefix = added_space(tokenizer)
         wrapping = (

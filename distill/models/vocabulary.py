@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overlap.vocab.ends import merge_ends
+
 from .tokenizer_fits_model import TokenizerCheck, check_tokenizer
 
 
@@ -27,6 +29,8 @@ class Tokens:
             can exchange token ids directly. 32 hexadecimal digits.
         check: Result of the tokenizer check.
         times: Ids of timestamps between pieces of text; empty if the model writes only text.
+        further_ends: Other ids at which the model stops. They and `end_of_text` are one event, for which `end_of_text`
+            stands: scores are merged (`overlap.merge_ends`), and no transcript contains them.
     """
 
     size: int
@@ -36,6 +40,7 @@ class Tokens:
     digest: str
     check: TokenizerCheck
     times: range = range(0)
+    further_ends: tuple[int, ...] = ()
 
     @classmethod
     def from_tokenizer(
@@ -48,6 +53,7 @@ class Tokens:
         *,
         added: bool = False,
         times: range = range(0),
+        ends: Iterable[int | None] = (),
     ) -> Tokens:
         """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
 
@@ -59,6 +65,8 @@ class Tokens:
             suppressed: Further ids to block.
             added: Let added tokens that are not special be written, such as `<think>` in the texts of a chat model.
             times: Ids of timestamps that transcripts hold.
+            ends: Ids at which the checkpoint says that texts end. Ids of ordinary tokens are not taken: a damaged
+                configuration would end texts at words.
         """
         check, size = check_tokenizer(tokenizer), min(len(tokenizer), width)
         marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special or not added}
@@ -67,11 +75,22 @@ class Tokens:
         blocked[sorted(i for i in control if i < size)] = True
         strings = tuple(tokenizer.convert_ids_to_tokens(list(range(size))))
         digest = _digest(strings, {*marks, *tokenizer.all_special_ids}, end_of_text)
-        return cls(size, end_of_text, blocked, strings, digest, check, times)
+        others = {i for i in ends if i is not None and i in control and i < size} - {end_of_text}
+        return cls(size, end_of_text, blocked, strings, digest, check, times, tuple(sorted(others)))
 
     def suppressed(self, width: int) -> list[int] | None:
-        """Return the ids below `width` that generation must not write; None if there are none."""
-        return (self.blocked.nonzero().squeeze(-1).tolist() + list(range(self.size, width))) or None
+        """The ids below `width` that generation must not write; None if there are none."""
+        blocked = [i for i in self.blocked.nonzero().squeeze(-1).tolist() if i not in self.further_ends]
+        return (blocked + list(range(self.size, width))) or None
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """All ids that end a text, `end_of_text` first."""
+        return (self.end_of_text, *self.further_ends)
+
+    def merged(self, logits: Tensor) -> Tensor:
+        """[..., at least size] logits in which `end_of_text` stands for all ends."""
+        return merge_ends(logits, self.ends)
 
 
 def _digest(strings: tuple[str, ...], control: set[int], end_of_text: int) -> str:

@@ -20,7 +20,7 @@ import torch
 from tokenizers import AddedToken
 from torch import Tensor
 
-from . import seq2seq
+from . import end_tokens, seq2seq
 from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .languages import language_code
@@ -48,7 +48,8 @@ class Whisper(EncoderDecoder):
         width = self.generator.config.vocab_size
         times = self._times(width) if self.timestamps else range(0)
         control = [*range(end + 1, width), *(settings.suppress_tokens or ())]
-        self.tokens = Tokens.from_tokenizer(tokenizer, width, end, self._device, control, times=times)
+        ends = end_tokens.generation_ends(self.generator)
+        self.tokens = Tokens.from_tokenizer(tokenizer, width, end, self._device, control, times=times, ends=ends)
         self.text_prefix = b" "
         self._multilingual = getattr(settings, "is_multilingual", None)
         if self._multilingual is None:

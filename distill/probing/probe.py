@@ -45,6 +45,7 @@ class StateProbe:
         traces: Rows for `traces/`, one per traced utterance.
         bounds: Lower and upper bounds of all statistics of a served teacher; None for a local one.
         texts: The transcripts as text, by utterance id.
+        forms: Statistics over some of the positions, see `overlap.definitions.forms`: `top1_agreement.without_repeats`.
     """
 
     states: str
@@ -55,12 +56,14 @@ class StateProbe:
     traces: list[dict[str, Any]] = field(default_factory=list)
     bounds: BoundsSummary | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, overlap.Estimate] = field(default_factory=dict)
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
-        """The estimates, and both bounds of each inexact statistic: `forward_kl.lower` and `.upper`."""
+        """The estimates and their forms, and both bounds of each inexact one: `forward_kl.lower` and `.upper`."""
         ends = {} if self.bounds is None else self.bounds.ends()
-        return {**self.estimates, **{name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}}
+        undecided = {name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}
+        return {**self.estimates, **self.forms, **undecided}
 
     @property
     def first_reading(self) -> FirstReading:
@@ -90,6 +93,7 @@ def probe(
     *,
     states: str = "student",
     recorded: Rollouts | None = None,
+    teacher_rollouts: Rollouts | None = None,
     batch_size: int = 32,
     traced: int = 0,
     progress: Progress | None = None,
@@ -104,6 +108,7 @@ def probe(
         decoding: How transcripts are written (states `student` and `teacher`).
         states: Whose transcripts: the student's now, the teacher's, the references, or `fixed` recorded ones.
         recorded: Transcripts for `fixed`; for other states, existing ones to reuse.
+        teacher_rollouts: The teacher's transcripts in the student's tokens, for the form `past_teacher`.
         batch_size: Utterances at once.
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
@@ -121,7 +126,8 @@ def probe(
         else:
             transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
         scores = compare(pair, batch, transcripts, support)
-        sums.add(scores, [utterance.id for utterance in batch.utterances])
+        names = [utterance.id for utterance in batch.utterances]
+        sums.add(scores, names, None if teacher_rollouts is None else _lengths(teacher_rollouts, names))
         funnel = funnel + scores.funnel
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
@@ -139,7 +145,7 @@ def probe(
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
-    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts)
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms())
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
@@ -161,6 +167,11 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
         temperature=decoding.temperature,
     )
     return pair.in_students_ids(written, writer)
+
+
+def _lengths(rollouts: Rollouts, names: Sequence[str]) -> torch.Tensor:
+    """Positions of transcripts, their ends included; −1 where one did not end."""
+    return torch.tensor([len(ids) if finished else -1 for ids, finished in map(rollouts.__getitem__, names)])
 
 
 def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> Transcripts:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
 from overlap.estimates.group_sums import GroupSums
+from overlap.statistics.forms import form_estimates, form_masks, form_sums
 
 from ..scoring.scores import Scores
 
@@ -24,25 +27,35 @@ class ProbeSums:
         self._k, self._states = k, states
         self._exact: list[GroupSums] = []
         self._ends: list[tuple[GroupSums, GroupSums]] = []
+        self._forms: list[dict[str, GroupSums]] = []
         self._ranges: Ranges | None = None
 
-    def add(self, scores: Scores, names: Sequence[str]) -> None:
+    def add(self, scores: Scores, names: Sequence[str], teacher_lengths: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             scores: Of the batch.
             names: Its utterances.
+            teacher_lengths: [utterances] positions of the teacher's transcripts, negative where one did not end; None
+                if they are not known.
         """
         self._exact.append(GroupSums.from_values(scores.statistics(), names, mask=scores.used))
         found = scores.bounds()
         if found is not None:
             lower, upper = (GroupSums.from_values(ends, names, mask=found.mask) for ends in (found.lower, found.upper))
             self._ends.append((lower, upper))
+        written = scores.transcripts
+        masks = form_masks(written.ids, written.mask, written.finished, teacher_lengths=teacher_lengths)
+        self._forms.append(form_sums(scores.readable(), masks, names, used=scores.used))
         self._ranges = scores.ranges if self._ranges is None else self._ranges.joined(scores.ranges)
 
     def estimates(self) -> overlap.OverlapSummary:
         """Return averages of the exact statistics over all batches."""
         return overlap.OverlapSummary.from_group_sums(GroupSums.merged(self._exact), k=self._k, ranges=self._ranges)
+
+    def forms(self) -> dict[str, overlap.Estimate]:
+        """Averages over the positions of each form, such as `top1_agreement.without_repeats`."""
+        return form_estimates(self._forms, ranges=self._ranges)
 
     def bounds(self) -> BoundsSummary | None:
         """Return averages of both bounds; None if every statistic is exact."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import overlap
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
-from overlap.definitions.names import OWN
+from overlap.definitions.forms import FORMS
+from overlap.definitions.names import OWN, statistic_of
 from overlap.gates import Amount
 
 from .gates import leaves
@@ -23,7 +24,14 @@ from .toml import in_toml
 UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
 """Statistics for which top-k log-probabilities give only bounds."""
 
-OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
+OWN_STATISTICS = (
+    "student_size",
+    "teacher_size",
+    "student_entropy",
+    "student_logprob",
+    "student_end_mass",
+    "student_end_likely",
+)
 """More statistics that are exact with a served teacher, besides `DECIDED_BY_TOP_K`."""
 
 _HIGHEST_RATE = 2.0
@@ -37,11 +45,14 @@ _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_
 
 
 def statistics_of(*, served: bool) -> tuple[str, ...]:
-    """Return names of the statistics of one kind of states."""
+    """Names of the statistics of one kind of states."""
+    known = TOKEN_STATISTICS if not served else (*DECIDED_BY_TOP_K, *OWN_STATISTICS)
+    forms = [f"{name}.{form}" for form, names in FORMS.items() for name in names if name in known]
     if not served:
-        return (*TOKEN_STATISTICS, *SEQUENCE_STATISTICS)
-    ends = (f"{name}.{end}" for name in UNDECIDED for end in ENDS)
-    return (*DECIDED_BY_TOP_K, *OWN_STATISTICS, *ends, *SEQUENCE_STATISTICS)
+        return (*known, *forms, *SEQUENCE_STATISTICS)
+    formed = (f"{name}.{form}" for form, names in FORMS.items() for name in names if name in UNDECIDED)
+    ends = (f"{name}.{end}" for name in (*UNDECIDED, *formed) for end in ENDS)
+    return (*known, *forms, *ends, *SEQUENCE_STATISTICS)
 
 
 def evaluation_reading(name: str) -> str:
@@ -60,7 +71,7 @@ def doubtful_readings(gate: overlap.Gate) -> list[str]:
         wanted = [_CONSERVATIVE[end] for end in criterion.ends]
         parts = criterion.statistic.split(".")
         end = parts.pop() if parts[-1] in ENDS else None
-        if parts[-1] in UNDECIDED and [end] != wanted:
+        if statistic_of(criterion.statistic) in UNDECIDED and [end] != wanted:
             base = ".".join(parts)
             remedy = f"read the {wanted[0]} bound here: {base}.{wanted[0]}" if len(wanted) == 1 else _ONE_LIMIT
             found.append(f"a served teacher's top-k log-probabilities give only bounds of {base}; {remedy}")

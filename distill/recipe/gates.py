@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from functools import reduce
 from operator import or_
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, Field, create_model, field_validator, model
 import overlap
 from overlap.definitions import by_canonical_name, canonical
 from overlap.errors import UserError
+from overlap.gates.opening import fewest_utterances
 from overlap.gates.settings import RefusedSettingsError
 
 from .filters import Limit
@@ -153,6 +155,20 @@ class AnyGate(_Combination):
     gates: Members
 
 
+class PreconditionGate(GateSection):
+    """Advance when the gate does, at readings where all conditions advance; the gate is not read at others."""
+
+    gate: ClassVar[type[overlap.Gate]] = overlap.Precondition
+    type: Literal["precondition"]
+    conditions: Members
+    then: GateConfig
+    """The gate."""
+
+    def build(self) -> overlap.Gate:
+        """The gate object."""
+        return overlap.Precondition(*(gate.build() for gate in self.conditions), then=self.then.build())
+
+
 FixedStepsGate = section_of(overlap.FixedSteps)
 
 SECTIONS: tuple[type[GateSection], ...] = (
@@ -162,6 +178,7 @@ SECTIONS: tuple[type[GateSection], ...] = (
     section_of(overlap.Collapse, _Collapse),
     AllGate,
     AnyGate,
+    PreconditionGate,
 )
 """Every kind of gate, in the order of the page of fields."""
 globals().update({section.__name__: section for section in SECTIONS})  # where pickle looks for classes
@@ -173,6 +190,7 @@ else:
 
 AllGate.model_rebuild()  # of their members' types, until here, the fields know the name alone
 AnyGate.model_rebuild()
+PreconditionGate.model_rebuild()
 
 
 def fixed_steps(gate: GateConfig) -> frozenset[int]:
@@ -190,8 +208,8 @@ def keyed(gate: overlap.Gate, where: str) -> Iterator[tuple[str, overlap.Gate]]:
     """Yield the simple gates that a gate is made of, by their keys."""
     if not gate.members:
         yield where, gate
-    for i, member in enumerate(gate.members):
-        yield from keyed(member, f"{where}.gates.{i}")
+    for key, member in zip(gate.member_keys, gate.members, strict=True):
+        yield from keyed(member, f"{where}.{key}")
 
 
 def too_late(gate: overlap.Gate, steps: int, where: str) -> list[str]:
@@ -209,6 +227,26 @@ def too_late(gate: overlap.Gate, steps: int, where: str) -> list[str]:
         for key, wait in waits
         if wait.count > steps
     ]
+
+
+def too_small(gate: overlap.Gate, utterances: int, where: str) -> list[str]:
+    """Which gates cannot open with a probe of so many utterances, however good the student is; in words.
+
+    Args:
+        gate: Of the stage.
+        utterances: Number of probed utterances.
+        where: Key of the gate.
+    """
+    found = []
+    for key, leaf in keyed(gate, where):
+        needed = fewest_utterances(leaf)
+        if leaf.statistics and needed > max(utterances, 2):
+            enough = "no probe is large enough" if needed == math.inf else f"it takes {needed:g} utterances"
+            found.append(
+                f"{key} on {leaf.statistics[0]} never opens with {utterances} utterances, even if all of them are as "
+                f"good as can be: {enough}; probe more, or lower its level"
+            )
+    return found
 
 
 NEEDS_INTERVALS = (

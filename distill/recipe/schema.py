@@ -20,7 +20,7 @@ from .gate_statistics import (
     percentages,
     statistics_of,
 )
-from .gates import NEEDS_INTERVALS, GateConfig, too_late
+from .gates import NEEDS_INTERVALS, GateConfig, too_late, too_small
 from .models import Student, Teacher
 from .normalizers import NormalizerName
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
@@ -257,6 +257,9 @@ class Recipe(Section):
             raise UserError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not gate.opens_without_intervals:
             raise UserError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")
+        most = self.probe.max_utterances
+        if most is not None and (small := too_small(gate, most, where)):
+            raise UserError(f"probe.max_utterances = {most}: {'; '.join(small)}")
         return gate
 
     def _check_names(self, names: Sequence[str], where: str) -> None:

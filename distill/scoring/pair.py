@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,6 +62,8 @@ class Pair:
         same_text: Whether both have the same text tokens, whatever their ids: the tokens of one can then be mapped to
             the other's.
         k: Size of the supports that it is compared by, unless a recipe says otherwise.
+        ends: The ids of the student and of the teacher that end a text, each for all ends of its model; empty if not
+            known.
     """
 
     student: Recognizer
@@ -72,6 +74,7 @@ class Pair:
     spelled: tuple[TokenBytes, TokenBytes] | None
     same_text: bool = True
     k: int = 32
+    ends: tuple[int, ...] = ()
 
     @property
     def server(self) -> ServedTeacher | None:
@@ -86,15 +89,16 @@ class Pair:
             PairError: If no token is shared, or k is larger than the tokens that a transcript can hold.
         """
         student_tokens, teacher_tokens = student.tokens, teacher.tokens
+        ends = student_tokens.end_of_text, teacher_tokens.end_of_text
         same = (student_tokens.strings, student_tokens.end_of_text) == (
             teacher_tokens.strings,
             teacher_tokens.end_of_text,
         )
         if same and not _reads_text(teacher):
             blocked = student_tokens.blocked | teacher_tokens.blocked.to(student_tokens.blocked.device)
-            pair = cls(student, teacher, None, blocked, blocked, None, k=k)
+            pair = cls(student, teacher, None, blocked, blocked, None, k=k, ends=ends)
         else:
-            pair = cls._mapped(student, teacher, k)
+            pair = replace(cls._mapped(student, teacher, k), ends=ends)
         writable = min(int((~pair.blocked).sum()), int((~pair.teacher_blocked).sum()))
         if k > writable:
             raise PairError(
@@ -142,6 +146,8 @@ class Pair:
             vocabulary=self.vocabulary,
             blocked=self.blocked,
             teacher_blocked=self.teacher_blocked,
+            ends=self.ends[:1],
+            teacher_ends=self.ends[1:],
         )
 
     def view(self, transcripts: Transcripts) -> TeacherView:

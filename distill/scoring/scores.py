@@ -171,10 +171,14 @@ class Scores(ABC):
         return self.statistics() | self._ends()
 
     def sums(self) -> GroupSums:
-        """Return sums and counts over the used positions, as one group; for inexact statistics, of their bounds."""
-        ends = {name: value for name, value in self._ends().items() if name.rsplit(".", 1)[0] in UNDECIDED}
+        """Sums and counts over the used positions, as one group; for inexact statistics, of their bounds."""
         group = torch.zeros(len(self.used), dtype=torch.long)
-        return GroupSums.from_values(self.statistics() | ends, group, mask=self.used)
+        return GroupSums.from_values(self.readable(), group, mask=self.used)
+
+    def readable(self) -> dict[str, Tensor]:
+        """`statistics`, and both ends of the inexact ones, [batch, length] each: what gates read."""
+        ends = {name: value for name, value in self._ends().items() if name.rsplit(".", 1)[0] in UNDECIDED}
+        return self.statistics() | ends
 
     def _ends(self) -> dict[str, Tensor]:
         found = self.bounds()

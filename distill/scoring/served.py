@@ -21,6 +21,7 @@ from overlap.vocab.settings import ComparisonSettings
 from ..data.batch import Batch
 from ..models import Prompt, Transcripts
 from ..recipe import DivergenceObjective, Objective
+from ..recipe.gate_statistics import OWN_STATISTICS
 from ..teacher import ServedTeacher
 from .pair import Pair, TeacherView
 from .positions import Positions
@@ -63,7 +64,7 @@ class TopkScores(Scores):
         (ids, logprobs), pair, support = answer, positions.pair, positions.support
         logits, transcripts = positions.student_logits.detach(), positions.transcripts
         ids = ids.masked_fill(~positions.aligned[..., None], -1)
-        settings = ComparisonSettings(k=support.k, blocked=pair.blocked)
+        settings = ComparisonSettings(k=support.k, blocked=pair.blocked, ends=pair.ends[:1])
         alone = measure_with_sets(logits, logits, settings, mask=positions.eligible, tokens=transcripts.ids)
         student = positions.sets_at_aligned(alone.student, logits, pair.blocked)
         sets = pair.shared_sets(student, topk_set(pair, ids, support.k))
@@ -108,7 +109,7 @@ class TopkScores(Scores):
         values = self.bounds().decided()
         values |= {"student_size": sizes[0], "teacher_size": sizes[1].masked_fill(~known, torch.nan)}
         values |= {
-            name: getattr(self.student_statistics, name).double() for name in ("student_entropy", "student_logprob")
+            name: getattr(self.student_statistics, name).double() for name in OWN_STATISTICS if name not in values
         }
         return {name: value.masked_fill(~self.used, torch.nan) for name, value in values.items()}
 

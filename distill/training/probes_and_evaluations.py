@@ -76,7 +76,8 @@ class Monitor:
         readings: dict[str, overlap.Estimate] = {}
         rows: list[dict[str, Any]] = []
         traces: list[dict[str, Any]] = []
-        for states in config.states:
+        # The teacher's transcripts first: the student's positions past their length are read apart.
+        for states in sorted(config.states, key=lambda states: states != "teacher"):
             recorded = {"fixed": self._fixed_rollouts, "teacher": self._teacher_rollouts}.get(states)
             if states == "fixed" and recorded is None:
                 continue
@@ -88,6 +89,7 @@ class Monitor:
                 self.decoding,
                 states=states,
                 recorded=recorded,
+                teacher_rollouts=self._teacher_rollouts if states != "teacher" else None,
                 batch_size=config.batch_size,
                 traced=config.trace_utterances if trace else 0,
             )

@@ -21,7 +21,7 @@ from ..models import ModelError, Recognizer
 from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
-from ..recipe.gates import NEEDS_INTERVALS
+from ..recipe.gates import NEEDS_INTERVALS, too_small
 from ..recipe.paths import require_files
 from ..run.checkpoint import checkpoint_error
 from ..scoring.loading import load_student, load_teacher
@@ -113,19 +113,22 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:
-    """Refuse a single probed utterance if gates need intervals.
+    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals.
 
     Raises:
         ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
     """
-    if recipe.probe is None or len(_by_section(recipe, data)[1]) != 1:
+    if recipe.probe is None:
         return
+    n = len(_by_section(recipe, data)[1])
     dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
     left = f" left, {dropped} could not be used" if dropped else ""
     for i, stage in enumerate(recipe.stages):
         gate = stage.effective_gate.build()
-        if gate.statistics and not gate.opens_without_intervals:
+        if n == 1 and gate.statistics and not gate.opens_without_intervals:
             raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
+        if small := too_small(gate, n, f"stages.{i}.gate"):
+            raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
 
 
 def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recognizer:

@@ -25,6 +25,7 @@ class Space:
         n_teacher: the teacher's ids.
         n_own: those that are not blocked.
         n_shared: those that are not blocked and that the student has.
+        end: the student's id that ends a text; None when not known.
     """
 
     admissible: Tensor | None
@@ -34,6 +35,7 @@ class Space:
     n_teacher: int
     n_own: int
     n_shared: int
+    end: int | None = None
 
     @classmethod
     def from_widths(
@@ -44,6 +46,7 @@ class Space:
         admissible: Tensor | None,
         teacher_admissible: Tensor | None,
         device: torch.device,
+        end: int | None = None,
     ) -> "Space":
         """Count the ids of two vocabularies of these widths."""
         student = torch.ones(width, dtype=torch.bool, device=device) if admissible is None else admissible
@@ -62,6 +65,7 @@ class Space:
             n_teacher,
             int(own.sum()),
             int(common.sum()),
+            end,
         )
 
 
@@ -108,6 +112,7 @@ class ChunkBounds:
             | self._union()
             | self._tail()
             | self._full_vocabulary(student, shared_mass)
+            | self._end_of_text()
         )
 
     def _sizes(self) -> dict[str, Bounds]:
@@ -176,6 +181,16 @@ class ChunkBounds:
             name: (low.masked_fill(undefined, torch.nan), high.masked_fill(undefined, torch.nan))
             for name, (low, high) in divergences(student, self.shared).items()
         }
+
+    def _end_of_text(self) -> dict[str, Bounds]:
+        """The teacher's probability of the end: of its slot, or at most that of a hidden token."""
+        if self.space.end is None:
+            nowhere = torch.full_like(self.own.cap, torch.nan)
+            return {"teacher_end_mass": (nowhere, nowhere)}
+        here = self.topk.shared & (self.topk.ids == self.space.end)
+        low, high = (torch.where(here, side, 0.0).sum(-1) for side in (self.own.low, self.own.high))
+        hidden = torch.minimum(self.own.cap, self.own.rest[1])
+        return {"teacher_end_mass": (low, torch.where(here.any(-1), high, hidden))}
 
     def _student(self) -> tuple[Student, Tensor]:
         """Return the student on the shared ids, renormalized there and sorted, and its mass on them."""

@@ -16,7 +16,9 @@ from overlap.core.topk import Support, top_k
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, Ranges
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups
+from overlap.vocab.ends import merge_ends
 from overlap.vocab.settings import ComparisonSettings
+from overlap.vocab.vocab_pair import less_further_ends, paired_ends
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 _ROUNDING = 1e-9
@@ -108,6 +110,8 @@ def measure_bounds(
     vocabulary: VocabularyMap | None = None,
     blocked: Tensor | Sequence[int] | None = None,
     teacher_blocked: Tensor | Sequence[int] | None = None,
+    ends: Sequence[int] = (),
+    teacher_ends: Sequence[int] = (),
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
     """Bound the statistics of `overlap.measure` when only top-k log-probabilities of the teacher are known.
@@ -124,6 +128,7 @@ def measure_bounds(
       have bounds that some teacher attains (tight), as long as ``tolerance`` is 0 and no hidden token is excluded
       (because it is blocked or, for the divergences, because the student lacks it). Otherwise the worst case is taken
       separately for each returned probability and for the missing mass: valid, but looser.
+    * ``teacher_end_mass`` is known where the server returned the end of text.
     * ``reverse_kl`` has the upper bound +inf where a hidden token may have probability 0.
     * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper bound +inf, and their lower bounds and that of
       ``teacher_intersection_mass`` are valid but not tight.
@@ -154,6 +159,9 @@ def measure_bounds(
         blocked: the student's ids to take out of both distributions and sets, or a ``[V]`` bool mask of them.
         teacher_blocked: the teacher's ids to take out of both; needed for ids without a student id, such as its own
             control tokens and the padding of its logits beyond the tokenizer.
+        ends: the student's ids that end a text, the one of labels first; they are one event, see `overlap.merge_ends`.
+        teacher_ends: the teacher's, in its ids. Only the first counts; the others are taken out of both distributions,
+            because the server may leave out some of them.
         tolerance: maximum error of each log-probability, in nats: 1e-5 for float32 computation, half a unit of the last
             decimal for rounded text, |log-probability|/256 for bfloat16.
 
@@ -169,7 +177,14 @@ def measure_bounds(
         teacher_ids,
         teacher_logprobs,
         None,
-        ComparisonSettings(k=k, vocabulary=vocabulary, blocked=blocked, teacher_blocked=teacher_blocked),
+        ComparisonSettings(
+            k=k,
+            vocabulary=vocabulary,
+            blocked=blocked,
+            teacher_blocked=teacher_blocked,
+            ends=ends,
+            teacher_ends=teacher_ends,
+        ),
         mask=mask,
         tolerance=tolerance,
     )
@@ -211,8 +226,13 @@ def bounds_given_set(
     if isinstance(teacher_ids, Tensor) and isinstance(teacher_logprobs, Tensor):
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
     check_topk_logprobs(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
+    ends, teacher_ends = paired_ends((settings.ends, settings.teacher_ends), (width, n_teacher), table)
+    student_logits = merge_ends(student_logits, ends)
     admissible, teacher_admissible = _admissible(settings, table, width, n_teacher, device)
-    space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device)
+    admissible = less_further_ends(admissible, ends, width, device, "ends")
+    teacher_admissible = less_further_ends(teacher_admissible, teacher_ends, n_teacher, device, "teacher_ends")
+    end = ends[0] if ends else None
+    space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device, end)
     check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
 

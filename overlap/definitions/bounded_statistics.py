@@ -18,6 +18,7 @@ BOUNDED_STATISTICS = (
     "total_variation",
     "union_kl",
     "union_kl_tail",
+    "teacher_end_mass",
 )
 """Names of the statistics that `measure_bounds` bounds, as in `overlap.definitions.TOKEN_STATISTICS`."""
 

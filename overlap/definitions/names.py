@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
+from overlap.definitions.forms import FORMS
 from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
 from overlap.definitions.token_statistics import TOKEN_STATISTICS
 from overlap.errors import UserError
@@ -24,7 +25,7 @@ def canonical(name: str) -> str:
     """Return the canonical name of a statistic; resolves aliases from the literature, in upper or lower case.
 
     Args:
-        name: a statistic, optionally with states before it and the end of a bound after it.
+        name: a statistic, optionally with states before it, and after it a form of `FORMS` and the end of a bound.
 
     Returns:
         The name with its alias replaced; an unknown name is returned unchanged.
@@ -38,10 +39,10 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """Return the canonical name of the statistic, without states before it or the end of a bound after it.
+    """The canonical name of the statistic, without states before it and without form and end of a bound after it.
 
     Example:
-        >>> statistic_of("fixed.vuss.lower"), statistic_of("own.dev.error_rate")
+        >>> statistic_of("fixed.vuss.at_end.lower"), statistic_of("own.dev.error_rate")
         ('union_size', 'own.dev.error_rate')
     """
     return name if name.startswith(OWN) else _parts(canonical(name))[1]
@@ -97,7 +98,28 @@ def checked(name: str) -> str:
             "in what the gate reads",
             found,
         )
+    if (form := form_of(found)) and base not in FORMS[form]:
+        raise UnknownStatisticError(
+            f'statistic: {base} has no form "{form}"; it has {", ".join(have) if (have := forms_of(base)) else "none"}',
+            found,
+        )
     return found
+
+
+def form_of(name: str) -> str:
+    """The form that a name restricts its statistic to; empty if it names none.
+
+    Example:
+        >>> form_of("teacher.student_end_mass.at_end"), form_of("forward_kl.lower")
+        ('at_end', '')
+    """
+    behind = "" if name.startswith(OWN) else _parts(name)[2]
+    return next((part for part in behind.split(".") if part in FORMS), "")
+
+
+def forms_of(statistic: str) -> tuple[str, ...]:
+    """The forms that a statistic has."""
+    return tuple(form for form, statistics in FORMS.items() if statistic in statistics)
 
 
 def states_of(name: str) -> tuple[str | None, str]:
@@ -117,11 +139,13 @@ def states_of(name: str) -> tuple[str | None, str]:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """Return states with their dot, statistic, and end with its dot; the first and the last may be empty."""
-    before, _, rest = name.partition(".")
-    if before not in STATES or not rest:
-        before, rest = "", name
-    base, _, end = rest.rpartition(".")
-    if end not in ENDS or not base:
-        base, end = rest, ""
-    return before and f"{before}.", base, end and f".{end}"
+    """States with their dot, statistic, and form and end with their dots; the first and the last may be empty."""
+    before, _, base = name.partition(".")
+    if before not in STATES or not base:
+        before, base = "", name
+    behind = ""
+    for known in (ENDS, FORMS):
+        rest, _, last = base.rpartition(".")
+        if last in known and rest:
+            base, behind = rest, f".{last}{behind}"
+    return before and f"{before}.", base, behind

@@ -47,6 +47,16 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         reading="The target is 1; 1 − value is the truncated share. Rule of thumb: below 0.98 check the truncated "
         "transcripts, because each fills the batch with positions after its first error.",
     ),
+    "stop_density": Definition(
+        unit="ends per 1,000 positions",
+        formula="1000 · transcripts that ended / positions of all transcripts, ends and truncated ones included",
+        range="0 … 1000",
+        undefined="without positions",
+        source="audit SimOPD; 1000 · (1 − truncated share) / mean length",
+        reading="How often training on these rollouts shows the student an end. A fall is the earliest sign of the "
+        "truncation spiral: in the audit it fell 1,670-fold in a run that collapsed, before loss or masses moved. A "
+        "few long transcripts lower it although most still end.",
+    ),
     "empty": Definition(
         unit="share",
         formula="the transcript holds no text",

@@ -9,6 +9,7 @@ _KULLBACK = "Kullback and Leibler 1951"
 _NEVER = "never"
 _TEACHABILITY = "arXiv 2605.26844"
 _SCHULMAN = "Schulman 2020, “Approximating KL Divergence”"
+_NO_ENDS = "where the end ids are not given"
 _NO_TOKEN = "where the generated token is blocked, unmapped or not given"
 _NOT_SHARED = "between different vocabularies, where a side excludes every shared id (scores of −∞)"
 
@@ -300,6 +301,45 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         source=f"estimator k3 of {_SCHULMAN}",
         reading="As `reverse_kl_k1`, never negative and usually less noisy. Tokens that are very unlikely for the "
         "student and not for the teacher give huge values.",
+    ),
+    "student_end_mass": Definition(
+        unit="probability",
+        formula="Σ p over the student's ids that end a text",
+        range="0 … 1",
+        undefined=_NO_ENDS,
+        source="this library; the audit SimOPD found the end of text to break before any loss or mass",
+        reading="Read it `.at_end`: where transcripts end, it should be nearly 1, also at the ends of the teacher's "
+        "transcripts (`teacher.student_end_mass.at_end`). Read it `.past_teacher`: after the length of the teacher's "
+        "transcript, it says whether a student that runs on could still stop. Its mean over all positions only "
+        "reflects the lengths.",
+    ),
+    "teacher_end_mass": Definition(
+        unit="probability",
+        formula="Σ q over the teacher's ids that end a text",
+        range="0 … 1",
+        undefined=_NO_ENDS,
+        source="this library",
+        reading="As `student_end_mass`. Nearly 1 `.past_teacher` while the student's is nearly 0 means that the "
+        "student runs on where the teacher would stop; nearly 0 for both means that the teacher follows the loop.",
+    ),
+    "end_gap": Definition(
+        unit="nats",
+        formula="log Σ q over the teacher's end ids − log Σ p over the student's",
+        range="−∞ … ∞",
+        undefined=f"{_NO_ENDS}; also where a mass is 0",
+        source="this library",
+        reading="Above 0 the teacher would rather end here. It compares events, so different end ids do not matter. "
+        "Read it `.at_end` and `.past_teacher`.",
+    ),
+    "student_end_likely": Definition(
+        unit="share",
+        formula="student_end_mass ≥ 0.5",
+        range="0 or 1",
+        undefined=_NO_ENDS,
+        source="this library",
+        reading="Read it at the ends of the teacher's transcripts, `teacher.student_end_likely.at_end`: the share of "
+        "ends that the student would write. Rule of thumb before on-policy training: at least 0.95. Supervised "
+        "training can leave the probability of ending near 10⁻³ while every mass and agreement looks healthy.",
     ),
     "boundary_tie": Definition(
         unit="share",

@@ -116,7 +116,43 @@ def sequence_estimates(
     values = sequence_values(
         texts=texts, n_tokens=n_tokens, finished=finished, references=references, seconds=seconds, recut=recut
     )
-    return utterance_estimates(values, level=level, draws=draws, seed=seed)
+    found = utterance_estimates(values, level=level, draws=draws, seed=seed)
+    return found | {"stop_density": stop_density(n_tokens, finished, level=level, draws=draws, seed=seed)}
+
+
+def stop_density(
+    n_tokens: Sequence[int],
+    finished: Sequence[bool],
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Estimate:
+    """Ends of text in 1,000 positions, the ends themselves and truncated transcripts included.
+
+    It is 1000 · (1 − truncated share) / mean length, a ratio of sums with a bootstrap over utterances. The audit SimOPD
+    saw it fall 1,670-fold in a run that collapsed.
+
+    Args:
+        n_tokens: generated tokens of each utterance, the end of text not counted.
+        finished: whether each ended by itself.
+        level: coverage of the interval.
+        draws: bootstrap resamples.
+        seed: of the resampling.
+
+    Raises:
+        UserError: if the lengths differ.
+
+    Example:
+        >>> stop_density([9, 19, 30], [True, True, False]).value  # 2 ends in 60 positions
+        33.333333333333336
+    """
+    _check_length("finished", finished, len(n_tokens))
+    ended = np.asarray(finished, dtype=np.float64)[:, None]
+    positions = np.asarray(n_tokens, dtype=np.int64)[:, None] + ended.astype(np.int64)
+    keys = tuple(range(len(ended)))
+    sums = GroupSums(("stop_density",), keys, 1000.0 * ended, positions, np.zeros_like(positions))
+    return estimate(sums, limits=(0.0, 1000.0), level=level, draws=draws, seed=seed)["stop_density"]
 
 
 def utterance_estimates(

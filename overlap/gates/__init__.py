@@ -21,6 +21,7 @@ from overlap.gates.combine import AllOf, AnyOf
 from overlap.gates.criteria import Amount, Criterion, Wait
 from overlap.gates.decision import Action, Decision, Gate, Level
 from overlap.gates.plateau import Plateau
+from overlap.gates.precondition import Precondition
 from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
@@ -38,6 +39,7 @@ __all__ = [
     "Gate",
     "Level",
     "Plateau",
+    "Precondition",
     "Question",
     "Readiness",
     "ReadinessLevel",

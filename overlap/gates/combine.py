@@ -1,7 +1,7 @@
 """Gates made of gates."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from overlap.errors import UserError
@@ -10,7 +10,7 @@ from overlap.gates.decision import Action, Decision, Gate
 from overlap.gates.reading import Readings
 
 
-class _Combination(Gate):
+class Combination(Gate):
     """Members read every summary, so that all streaks continue; abort, then fall back, win over the rest."""
 
     def __init__(self, *gates: Gate) -> None:
@@ -67,6 +67,10 @@ class _Combination(Gate):
         # The members that caused the decision come first.
         ordered = sorted(decisions, key=lambda decision: decision.action is not action)
         reason = "; ".join(f"{decision.gate} says {decision.action}: {decision.reason}" for decision in ordered)
+        return self.combined(decisions, action, reason, step)
+
+    def combined(self, decisions: Sequence[Decision], action: Action, reason: str, step: int) -> Decision:
+        """A decision with the numbers and levels of the members'."""
         members = [
             {"gate": decision.gate, "decision": str(decision.action), "numbers": decision.numbers}
             for decision in decisions
@@ -105,7 +109,7 @@ class _Combination(Gate):
             gate.reset()
 
 
-class AllOf(_Combination):
+class AllOf(Combination):
     """Advance when every member says advance at one and the same reading.
 
     Members do not latch: a condition that held earlier and holds no longer does not count. `Threshold` and `Plateau`
@@ -120,7 +124,7 @@ class AllOf(_Combination):
         return bool(votes) and all(votes)
 
 
-class AnyOf(_Combination):
+class AnyOf(Combination):
     """Advance when a member says advance and none says fall back or abort."""
 
     kind: ClassVar[str] = "any"

@@ -100,6 +100,11 @@ class Gate(ABC):
         return ()
 
     @property
+    def member_keys(self) -> tuple[str, ...]:
+        """Where a recipe has each member."""
+        return tuple(f"gates.{i}" for i in range(len(self.members)))
+
+    @property
     def can_advance(self) -> bool:
         """Whether the gate can ever say advance; one that cannot only guards others (see `AllOf`)."""
         return True

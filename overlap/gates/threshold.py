@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from overlap.definitions import checked
 from overlap.gates.criteria import Amount, Criterion, End, Side
 from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count, too_early
-from overlap.gates.reading import Readings
+from overlap.gates.reading import Reading, Readings
 from overlap.gates.settings import RefusedSettingsError, check_settings, level, minimum
 
 
@@ -27,6 +27,7 @@ class Threshold(Gate):
         patience: consecutive readings that must reach the level.
         release: the looser level, past which a streak is reset; by default the level itself.
         min_steps: steps that the stage must have before it may advance.
+        min_utterances: utterances that a reading must rest on; fewer are no evidence, which matters on the value.
     """
 
     kind: ClassVar[str] = "threshold"
@@ -37,6 +38,7 @@ class Threshold(Gate):
     patience: int = field(default=1, metadata=minimum(1, "readings"))
     release: float | None = None
     min_steps: int = field(default=0, metadata=minimum(0, "steps"))
+    min_utterances: int = field(default=0, metadata=minimum(0, "utterances"))
     streak: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -97,9 +99,10 @@ class Threshold(Gate):
         check_step(step)
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}
-        if reading.problem:
+        problem = reading.problem or self._too_few(reading)
+        if problem:
             numbers |= {"bound": None, "streak": self.streak}
-            return Decision(Action.stay, reading.problem, self.name, numbers, self._held_against(None))
+            return Decision(Action.stay, problem, self.name, numbers, self._held_against(None))
         bound = reading.bound(self._end, self.on)
         if self._reaches(bound, self._level):
             self.streak += 1
@@ -116,6 +119,10 @@ class Threshold(Gate):
         action = Action.advance if done and step >= self.min_steps else Action.stay
         numbers |= {"bound": bound, "streak": self.streak}
         return Decision(action, reason, self.name, numbers, self._held_against(bound))
+
+    def _too_few(self, reading: Reading) -> str:
+        n = reading.estimate.n_groups if reading.estimate is not None else 0
+        return f"{reading.words()}, fewer than the {self.min_utterances} needed" if n < self.min_utterances else ""
 
     def _held_against(self, bound: float | None) -> tuple[Level]:
         satisfied = bound is not None and self._reaches(bound, self._level)

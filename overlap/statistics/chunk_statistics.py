@@ -17,6 +17,8 @@ from overlap.statistics.with_tail import kl_with_tail
 from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _SMALL, _RANKED_IN_SMALL = 8192, 128
+LIKELY_END = 0.5
+"""Probability of the end of text from which `student_end_likely` is 1; a rule of thumb."""
 
 Setting = tuple[int, float]
 """Size of the sets and temperature."""
@@ -94,6 +96,7 @@ def measure_chunk(
             fixed
             | columns
             | generated
+            | _end_of_text((student, teacher), (pair.student, pair.teacher), log_z, temperature)
             | {
                 "nucleus_overlap": nucleus,
                 "entropy_gap": (columns["teacher_entropy"] - columns["student_entropy"]).abs(),
@@ -174,6 +177,25 @@ def _supports(
         "overlap_advantage": 0.0 - renormalized_kl(z_s[:, :width], z_t[:, :width], i.valid),
         "rank_biased_overlap": rank_biased_overlap(s, t),
         "boundary_tie": u.boundary_tie,
+    }
+
+
+def _end_of_text(
+    scores: tuple[Tensor, Tensor], sides: tuple[Side, Side], log_z: tuple[Tensor, Tensor], temperature: float
+) -> Columns:
+    """Both models' probability that the text ends here, NaN where no end ids are given."""
+    if not sides[0].ends:
+        nowhere = torch.full_like(log_z[0], torch.nan)
+        return dict.fromkeys(("student_end_mass", "teacher_end_mass", "end_gap", "student_end_likely"), nowhere)
+    log_p, log_q = (
+        score[:, side.ends[0]].double() / temperature - z for score, side, z in zip(scores, sides, log_z, strict=True)
+    )
+    p, gap = log_p.exp().clamp_max(1.0), log_q - log_p
+    return {
+        "student_end_mass": p,
+        "teacher_end_mass": log_q.exp().clamp_max(1.0),
+        "end_gap": torch.where(gap.isfinite(), gap, torch.nan),
+        "student_end_likely": p >= LIKELY_END,
     }
 
 

@@ -62,6 +62,10 @@ class TokenStatistics:
     teacher_rank: Tensor
     reverse_kl_k1: Tensor
     reverse_kl_k3: Tensor
+    student_end_mass: Tensor
+    teacher_end_mass: Tensor
+    end_gap: Tensor
+    student_end_likely: Tensor
     boundary_tie: Tensor
     student_mapped_mass: Tensor
     teacher_mapped_mass: Tensor
@@ -174,6 +178,9 @@ def measure(
               ids), or a ``[V]`` bool mask of them;
             * ``teacher_blocked`` (None): the teacher's ids to take out of both; needed for those that no student id
               maps to;
+            * ``ends`` (none): the student's ids that end a text, the one of labels first; they are one event, see
+              `overlap.merge_ends`;
+            * ``teacher_ends`` (none): the teacher's, in its ids; the student's when ids agree and none are given;
             * ``top_p`` (0.95): mass of the sets of ``nucleus_overlap``, between 0 and 1.
 
     Returns:

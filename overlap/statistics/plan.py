@@ -20,6 +20,7 @@ from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
 from overlap.statistics.chunk_statistics import Basis, Setting, measure_chunk
 from overlap.statistics.full_vocabulary import Columns
+from overlap.vocab.ends import merge_ends
 from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocab_pair import VocabularyPair
 from overlap.vocab.vocabulary_map import UNMAPPED
@@ -147,8 +148,8 @@ class Measurement:
         """Measure at a few positions and write the results to their places."""
         student, teacher = rows(chunk, scratch)
         measured, basis = measure_chunk(
-            student,
-            teacher.to(self.mask.device),
+            merge_ends(student, self.pair.student.ends),
+            merge_ends(teacher.to(self.mask.device), self.pair.teacher.ends),
             self.tokens.reshape(-1)[chunk],
             self.pair,
             ks=self.ks,

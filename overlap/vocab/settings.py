@@ -22,6 +22,8 @@ class VocabularyKeywords(TypedDict, total=False):
     vocabulary: VocabularyMap | None
     blocked: Tensor | Sequence[int] | None
     teacher_blocked: Tensor | Sequence[int] | None
+    ends: Sequence[int]
+    teacher_ends: Sequence[int]
 
 
 class ComparisonKeywords(VocabularyKeywords, total=False):
@@ -43,6 +45,9 @@ class ComparisonSettings:
         blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
             bool mask of them.
         teacher_blocked: the teacher's ids to take out of both; needed for ids without a student id.
+        ends: the student's ids that end a text, the one of labels first. They are one event: their probabilities add
+            up, and the sets hold the event once, as the first id. Empty when not known.
+        teacher_ends: the teacher's, in its ids; the student's when ids agree and none are given.
         top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
 
     Raises:
@@ -54,6 +59,8 @@ class ComparisonSettings:
     vocabulary: VocabularyMap | None = None
     blocked: Tensor | Sequence[int] | None = None
     teacher_blocked: Tensor | Sequence[int] | None = None
+    ends: Sequence[int] = ()
+    teacher_ends: Sequence[int] = ()
     top_p: float = TOP_P
 
     def __post_init__(self) -> None:
@@ -70,7 +77,13 @@ class ComparisonSettings:
                 admissible tokens.
         """
         pair = VocabularyPair.from_sizes(
-            student_size, teacher_size, self.vocabulary, self.blocked, self.teacher_blocked, device
+            student_size,
+            teacher_size,
+            self.vocabulary,
+            self.blocked,
+            self.teacher_blocked,
+            device,
+            ends=(self.ends, self.teacher_ends),
         )
         self.check_k(pair)
         return pair

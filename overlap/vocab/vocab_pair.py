@@ -1,7 +1,7 @@
 """The two vocabularies of a pair: which ids are admissible on each side, and which are shared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from overlap.core.checks import admissible_ids
 from overlap.core.topk import Support
 from overlap.core.topk_kernel import touched_blocks
+from overlap.errors import UserError
+from overlap.vocab.ends import check_ends
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 
@@ -21,18 +23,20 @@ class Side:
         admissible: ``[size]`` bool, or None when nothing is blocked.
         blocked: the blocked ids.
         touched: the blocks of `overlap.core.topk_kernel` with a blocked id.
+        ends: ids that end a text; the first stands for all, see `overlap.vocab.ends.merge_ends`.
     """
 
     size: int
     admissible: Tensor | None
     blocked: Tensor
     touched: tuple[int, ...]
+    ends: tuple[int, ...] = ()
 
     @classmethod
-    def from_admissible(cls, size: int, admissible: Tensor | None) -> "Side":
-        """Return a vocabulary less the ids that are not admissible."""
+    def from_admissible(cls, size: int, admissible: Tensor | None, ends: tuple[int, ...] = ()) -> "Side":
+        """A vocabulary less the ids that are not admissible."""
         blocked = torch.empty(0, dtype=torch.long) if admissible is None else (~admissible).nonzero()[:, 0]
-        return cls(size, admissible, blocked, tuple(touched_blocks(admissible)))
+        return cls(size, admissible, blocked, tuple(touched_blocks(admissible)), ends)
 
     @property
     def n_admissible(self) -> int:
@@ -65,20 +69,26 @@ class VocabularyPair:
         blocked: Tensor | Sequence[int] | None,
         teacher_blocked: Tensor | Sequence[int] | None,
         device: torch.device,
+        *,
+        ends: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> "VocabularyPair":
-        """Apply a map and the blocked ids of each side to both sides.
+        """Apply a map, the blocked ids and the end ids of each side to both sides.
 
         Raises:
-            UserError: if the sizes do not fit the map, or blocked ids their vocabulary.
+            UserError: if the sizes do not fit the map, or blocked ids or end ids their vocabulary.
         """
         table = check_sizes(vocabulary, student_size, teacher_size)
         admissible = admissible_ids(blocked, student_size, device)
         counterpart = admissible_ids(teacher_blocked, teacher_size, device, name="teacher_blocked", whose="teacher")
+        student_ends, teacher_ends = paired_ends(ends, (student_size, teacher_size), table)
+        admissible = less_further_ends(admissible, student_ends, student_size, device, "ends")
+        counterpart = less_further_ends(counterpart, teacher_ends, teacher_size, device, "teacher_ends")
         if table is None:
             if counterpart is not None:
                 admissible = counterpart if admissible is None else admissible & counterpart
-            student = Side.from_admissible(student_size, admissible)
-            return cls(student, student, None, None)
+            student = Side.from_admissible(student_size, admissible, student_ends)
+            teacher = student if teacher_ends == student_ends else replace(student, ends=teacher_ends)
+            return cls(student, teacher, None, None)
         table = table.to(device)
         student_ids, teacher_ids = table.shared()
         if admissible is not None or counterpart is not None:
@@ -91,7 +101,10 @@ class VocabularyPair:
             admissible[student_ids[~kept]] = False
             counterpart[teacher_ids[~kept]] = False
             student_ids, teacher_ids = student_ids[kept], teacher_ids[kept]
-        sides = Side.from_admissible(student_size, admissible), Side.from_admissible(teacher_size, counterpart)
+        sides = (
+            Side.from_admissible(student_size, admissible, student_ends),
+            Side.from_admissible(teacher_size, counterpart, teacher_ends),
+        )
         return cls(*sides, table, (student_ids, teacher_ids))
 
     @property
@@ -112,3 +125,47 @@ class VocabularyPair:
     def teacher_support(self, support: Support) -> Support:
         """Return the teacher's own support in the student's ids, less the tokens that the student does not have."""
         return support if self.map is None else self.map.teacher_support(support)
+
+
+def paired_ends(
+    ends: tuple[Sequence[int], Sequence[int]], sizes: tuple[int, int], table: VocabularyMap | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The end ids of both sides, whose first ones stand for the same event."""
+    student = check_ends(ends[0], sizes[0], "ends")
+    teacher = check_ends(ends[1], sizes[1], "teacher_ends")
+    if not student:
+        if teacher:
+            raise UserError("teacher_ends: given without ends; give the student's ids that end a text as well")
+        return (), ()
+    paired = student[0] if table is None else int(table.student_to_teacher[student[0]])
+    if not teacher:
+        if table is not None:
+            raise UserError(
+                "ends: given without teacher_ends; with a map, give the teacher's ids that end a text as well"
+            )
+        return student, student
+    if paired != teacher[0]:
+        how = "where ids agree, both name the same id first" if table is None else "pair them in the map (roles)"
+        raise UserError(
+            f"teacher_ends: {teacher[0]} comes first, and the student's {student[0]} is {paired} there; {how}"
+        )
+    return student, teacher
+
+
+def less_further_ends(
+    admissible: Tensor | None, ends: tuple[int, ...], size: int, device: torch.device, name: str
+) -> Tensor | None:
+    """The admissible ids without the end ids that the first one stands for.
+
+    Raises:
+        UserError: if the first one is blocked.
+    """
+    if not ends:
+        return admissible
+    if admissible is not None and not admissible[ends[0]]:
+        raise UserError(f"{name}: id {ends[0]} ends a text and is blocked; take it out of the blocked ids")
+    if len(ends) == 1:
+        return admissible
+    kept = torch.ones(size, dtype=torch.bool, device=device) if admissible is None else admissible.clone()
+    kept[list(ends[1:])] = False
+    return kept

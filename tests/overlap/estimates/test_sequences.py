@@ -6,8 +6,9 @@ import pytest
 
 from overlap import sequence_estimates, utterance_estimates
 from overlap.definitions import SEQUENCE_STATISTICS
+from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.sequences import length_ratio, repetition, sequence_values, token_rate
+from overlap.estimates.sequences import length_ratio, repetition, sequence_values, stop_density, token_rate
 from overlap.estimates.summary import estimate
 
 
@@ -39,7 +40,7 @@ def test_sequence_estimates():
         seconds=[1.5, 2.0, 0.0],
         recut=[0.25, math.nan, 0.75],
     )
-    names = ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate", "recut"]
+    names = ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate", "recut", "stop_density"]
     assert list(estimates) == names
     assert set(estimates) == set(SEQUENCE_STATISTICS)
     assert estimates["end_of_text"].value == pytest.approx(2 / 3)
@@ -49,13 +50,14 @@ def test_sequence_estimates():
     assert estimates["length_ratio"].value == 0.5
     assert estimates["token_rate"].value == 1.0
     assert estimates["recut"].value == 0.5
-    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1, 1]
-    assert all(item.n_groups == item.n_positions for item in estimates.values())
+    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1, 1, 0]
+    assert all(item.n_groups == item.n_positions for name, item in estimates.items() if name != "stop_density")
     assert set(sequence_estimates(texts=["a"], n_tokens=[1], finished=[True])) == {
         "repetition",
         "n_tokens",
         "end_of_text",
         "empty",
+        "stop_density",
     }
     assert sequence_values(texts=[" \n"], n_tokens=[1], finished=[True])["empty"].tolist() == [1.0]
 
@@ -77,6 +79,7 @@ def test_batches_add_up_to_the_whole():
         for start, stop in ((2, 4), (0, 1), (1, 2))
     ]
     merged, at_once = estimate(GroupSums.merged(parts)), sequence_estimates(**whole)
+    assert at_once.pop("stop_density").value == pytest.approx(1000 * 3 / 72)
     for name, item in at_once.items():
         assert repr(merged[name]) == repr(item)  # NaN compares unequal to itself
 
@@ -100,3 +103,21 @@ def test_lengths_must_agree():
         sequence_estimates(texts=["a", "b"], n_tokens=[1], finished=[True, True])
     with pytest.raises(ValueError, match="b: expected one value for each of the 1 utterances, received 2"):
         utterance_estimates({"a": [1.0], "b": [1.0, 2.0]})
+
+
+def test_stop_density_is_ends_per_thousand_positions():
+    """1000 (1 - truncated share) / mean length, whatever the lengths; its interval is that of the ratio."""
+    rng = np.random.default_rng(0)
+    lengths, finished = rng.integers(0, 40, 30), rng.random(30) < 0.7
+    found = stop_density(lengths.tolist(), finished.tolist())
+    positions = lengths + finished
+    assert found.value == pytest.approx(1000 * finished.mean() / positions.mean())
+    assert found.n_groups == int((positions > 0).sum())
+    ratios = []
+    for _ in range(4000):
+        drawn = rng.integers(0, 30, 30)
+        ratios.append(1000 * finished[drawn].sum() / positions[drawn].sum())
+    assert found.standard_error == pytest.approx(np.std(ratios), rel=0.15)
+    assert found.low < found.value < found.high
+    with pytest.raises(UserError, match="finished: expected one value for each of the 2 utterances, received 1"):
+        stop_density([3, 4], [True])

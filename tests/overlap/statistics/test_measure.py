@@ -1,6 +1,7 @@
 """`measure` against a float64 brute force written with Python sets and scipy."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.stats import entropy
 from overlap import VocabularyMap, measure
 from overlap.core import chunking, threads
 from overlap.definitions import TOKEN_STATISTICS
+from overlap.errors import UserError
 
 NAN = math.nan
 EXACT = ("overlap_ratio", "nucleus_overlap", "top1_agreement", "teacher_rank", "boundary_tie")
@@ -74,7 +76,21 @@ def with_tail(p, q, u, pairs):
     return sum(rel_entr(q[pairs[n]], p[n]) for n in u) + rel_entr(*rest[::-1])
 
 
-def brute_force(student, teacher, k, temperature=1.0, blocked=(), token=-1, pairs=None):
+def ending(p, q, end):
+    """What both models say of the end of text, whose student and teacher id `end` names."""
+    if end is None:
+        return dict.fromkeys(("student_end_mass", "teacher_end_mass", "end_gap", "student_end_likely"), NAN)
+    here, there = p[end[0]], q[end[1]]
+    gap = math.log(there) - math.log(here) if here > 0 and there > 0 else NAN
+    return {
+        "student_end_mass": here,
+        "teacher_end_mass": there,
+        "end_gap": gap,
+        "student_end_likely": float(here >= 0.5),
+    }
+
+
+def brute_force(student, teacher, k, temperature=1.0, blocked=(), token=-1, pairs=None, end=None):
     """All statistics of one position in float64; `pairs` maps student ids to teacher ids."""
     pairs = {i: i for i in range(len(student))} if pairs is None else pairs
     back = {t: s for s, t in pairs.items()}
@@ -135,6 +151,7 @@ def brute_force(student, teacher, k, temperature=1.0, blocked=(), token=-1, pair
         "teacher_rank": 1 + top(z_t, len(z_t)).index(token_t) if token_t in z_t else NAN,
         "reverse_kl_k1": log_p - log_q,
         "reverse_kl_k3": math.exp(log_q - log_p) - 1 - (log_q - log_p),
+        **ending(p, q, end),
         "boundary_tie": float(tied(z_s, k) or tied(z_t, k)),
         "student_mapped_mass": sum(p[n] for n in shared),
         "teacher_mapped_mass": sum(q[pairs[n]] for n in shared),
@@ -562,3 +579,60 @@ ZEROS = torch.zeros(2, 3, 8)
 def test_errors_say_what_and_what_to_do(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         measure(*arguments, **({"k": 2} | options))
+
+
+def merged(scores, ends):
+    """Scores in which the first end has the log-sum-exp of all; the others are taken out by blocking them."""
+    scores = scores.double().clone()
+    scores[..., ends[0]] = torch.logsumexp(scores[..., list(ends)], -1)
+    return scores
+
+
+@pytest.mark.parametrize(("ends", "teacher_ends"), [((5,), ()), ((5, 2, 9), ()), ((5,), (5, 1)), ((5, 2), (5, 7, 0))])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_several_ends_are_one_event(ends, teacher_ends, temperature):
+    student, teacher = pair("random", (4, 6, 24), seed=31)
+    options = {"k": 5, "temperature": temperature}
+    found = measure(student, teacher, ends=ends, teacher_ends=teacher_ends, **options)
+    theirs = teacher_ends or ends
+    gone = sorted({*ends[1:], *theirs[1:]})
+    compare(merged(student, ends), merged(teacher, theirs), found, blocked=gone, end=(5, 5), **options)
+
+
+def test_ends_of_two_vocabularies_are_paired_by_the_map():
+    student, teacher = pair("random", (3, 4, 12), seed=32)
+    pairs = {i: 11 - i for i in range(12)}
+    vocabulary = VocabularyMap.from_pairs(list(pairs.items()), student_size=12, teacher_size=12)
+    found = measure(student, teacher, k=3, vocabulary=vocabulary, ends=[4, 6], teacher_ends=[7, 0])
+    gone = [6, 11]  # 11 is the teacher's 0
+    options = {"k": 3, "blocked": gone, "pairs": {s: t for s, t in pairs.items() if s not in gone}}
+    compare(merged(student, (4, 6)), without(merged(teacher, (7, 0)), [5, 0]), found, end=(4, 7), **options)
+
+
+FOUR_TO_THREE = VocabularyMap.from_pairs([(4, 3)], student_size=12, teacher_size=12)
+
+
+def without(scores, ids):
+    scores = scores.clone()
+    scores[..., ids] = -torch.inf
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ends": [40]}, "ends: id 40 is outside the vocabulary of 12 (valid: 0 to 11)"),
+        ({"ends": [4, 4]}, "ends: expected different token ids, received [4, 4]"),
+        ({"teacher_ends": [4]}, "teacher_ends: given without ends"),
+        ({"ends": [4], "teacher_ends": [5]}, "where ids agree, both name the same id first"),
+        ({"ends": [4], "blocked": [4, 5]}, "ends: id 4 ends a text and is blocked; take it out of the blocked ids"),
+        (
+            {"ends": [4], "vocabulary": FOUR_TO_THREE},
+            "with a map, give the teacher's ids",
+        ),
+    ],
+)
+def test_ends_that_do_not_fit(options, message):
+    logits = torch.zeros(2, 12)
+    with pytest.raises(UserError, match=re.escape(message)):
+        measure(logits, logits, k=2, **options)

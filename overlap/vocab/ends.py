@@ -1,0 +1,55 @@
+"""The end of a text as one event, whichever of a checkpoint's ids writes it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from overlap.errors import UserError
+
+
+def merge_ends(logits: Tensor, ends: Sequence[int]) -> Tensor:
+    """Logits in which the first end id stands for all of them.
+
+    A checkpoint may stop at several ids, such as ``<|im_end|>`` and ``<|endoftext|>``. Their probabilities add up: the
+    first id gets the log-sum-exp of their scores, the others get −inf. A temperature is applied to the event
+    afterwards.
+
+    Args:
+        logits: ``[..., V]`` raw scores.
+        ends: ids that end a text, the one of labels first.
+
+    Returns:
+        ``[..., V]``, with the graph of the logits; the same tensor if there are fewer than two ids.
+
+    Example:
+        >>> merge_ends(torch.tensor([0.0, 0.0, 1.0]), [0, 1])
+        tensor([0.6931,   -inf, 1.0000])
+    """
+    if len(ends) < 2:
+        return logits
+    ids = torch.tensor(list(ends), device=logits.device)
+    together = logits[..., ids].float().logsumexp(-1, keepdim=True).to(logits.dtype)
+    rest = torch.full_like(together, -torch.inf).expand(*together.shape[:-1], len(ids) - 1)
+    return logits.index_copy(-1, ids, torch.cat([together, rest], -1))
+
+
+def check_ends(ends: Sequence[int], vocabulary: int, name: str) -> tuple[int, ...]:
+    """The end ids as a tuple.
+
+    Args:
+        ends: ids that end a text.
+        vocabulary: V, width of the logits.
+        name: of the argument, for messages.
+
+    Raises:
+        UserError: if they are not different ids of the vocabulary.
+    """
+    ids = tuple(ends)
+    if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids) or len(set(ids)) < len(ids):
+        raise UserError(f"{name}: expected different token ids, received {list(ids)!r}")
+    if outside := [i for i in ids if not 0 <= i < vocabulary]:
+        raise UserError(
+            f"{name}: id {outside[0]} is outside the vocabulary of {vocabulary} (valid: 0 to {vocabulary - 1})"
+        )
+    return ids
