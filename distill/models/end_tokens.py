@@ -42,16 +42,16 @@ def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int |
 
 
 def generation_ends(generator: Any) -> list[int]:
-    """The ids that the checkpoint's generation settings stop at."""
+    """Return the ids that the checkpoint's generation settings stop at."""
     settings = getattr(generator, "generation_config", None)  # a served teacher has none here
     ends = getattr(settings, "eos_token_id", None)
     return [i for i in (ends if isinstance(ends, list) else [ends]) if isinstance(i, int)]
 
 
 def merging(tokens: Tokens) -> LogitsProcessorList | None:
-    """For `generate`: all ends as one event, so that rollouts come from the distribution that is measured.
+    """Return a processor for `generate` that makes all ends one event; None if there is one end.
 
-    Without it, greedy decoding would pass over an end whose probability is divided between two ids.
+    Rollouts then come from the distribution that is measured. Without it, greedy decoding would pass over an end whose probability is divided between two ids.
     """
     return LogitsProcessorList([_MergedEnds(tokens)]) if tokens.further_ends else None
 

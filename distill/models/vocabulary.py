@@ -79,7 +79,7 @@ class Tokens:
         return cls(size, end_of_text, blocked, strings, digest, check, times, tuple(sorted(others)))
 
     def suppressed(self, width: int) -> list[int] | None:
-        """The ids below `width` that generation must not write; None if there are none."""
+        """Return the ids below `width` that generation must not write; None if there are none."""
         blocked = [i for i in self.blocked.nonzero().squeeze(-1).tolist() if i not in self.further_ends]
         return (blocked + list(range(self.size, width))) or None
 
@@ -89,7 +89,7 @@ class Tokens:
         return (self.end_of_text, *self.further_ends)
 
     def merged(self, logits: Tensor) -> Tensor:
-        """[..., at least size] logits in which `end_of_text` stands for all ends."""
+        """Return [..., at least size] logits in which `end_of_text` stands for all ends."""
         return merge_ends(logits, self.ends)
 
 

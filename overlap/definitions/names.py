@@ -39,7 +39,7 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """The canonical name of the statistic, without states before it and without form and end of a bound after it.
+    """Return the canonical name of the statistic, without states before it and without form and end of a bound after it.
 
     Example:
         >>> statistic_of("fixed.vuss.at_end.lower"), statistic_of("own.dev.error_rate")
@@ -107,7 +107,7 @@ def checked(name: str) -> str:
 
 
 def form_of(name: str) -> str:
-    """The form that a name restricts its statistic to; empty if it names none.
+    """Return the form that a name restricts its statistic to; empty if it names none.
 
     Example:
         >>> form_of("teacher.student_end_mass.at_end"), form_of("forward_kl.lower")
@@ -118,7 +118,7 @@ def form_of(name: str) -> str:
 
 
 def forms_of(statistic: str) -> tuple[str, ...]:
-    """The forms that a statistic has."""
+    """Return the forms that a statistic has."""
     return tuple(form for form, statistics in FORMS.items() if statistic in statistics)
 
 
@@ -139,7 +139,7 @@ def states_of(name: str) -> tuple[str | None, str]:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """States with their dot, statistic, and form and end with their dots; the first and the last may be empty."""
+    """Return states with their dot, statistic, and form and end with their dots; the first and the last may be empty."""
     before, _, base = name.partition(".")
     if before not in STATES or not base:
         before, base = "", name

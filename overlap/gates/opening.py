@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 
 def fewest_utterances(gate: Gate) -> int | float:
-    """The smallest number of utterances with which a simple gate that judges on intervals can open.
+    """Return the smallest number of utterances with which a simple gate that judges on intervals can open.
 
     It matters for statistics with one value an utterance and two limits, such as ``end_of_text``: if all n utterances
     end, the lower end of the interval is 0.025^(1/n) (Clopper and Pearson 1934), 0.94 for n = 60. So ``at_least = 0.9``

@@ -19,7 +19,7 @@ from overlap.statistics.repeats import N, before_repeats, without_repeats
 def form_masks(
     tokens: Tensor, mask: Tensor, finished: Tensor, *, teacher_lengths: Tensor | None = None, n: int = N
 ) -> dict[str, Tensor]:
-    """The positions of each form.
+    """Return the positions of each form.
 
     Args:
         tokens: ``[B, L]`` ids as written.
@@ -50,7 +50,7 @@ def form_masks(
 def form_sums(
     values: Mapping[str, Tensor], masks: Mapping[str, Tensor], groups: Groups, *, used: Tensor
 ) -> dict[str, GroupSums]:
-    """Sums over the positions of each form, which add up over batches.
+    """Return sums over the positions of each form, which add up over batches.
 
     Args:
         values: ``[B, L]`` statistics by name; those that a form does not have are left out.
@@ -71,7 +71,7 @@ def form_sums(
 def form_estimates(
     sums: Sequence[Mapping[str, GroupSums]], *, ranges: Ranges | None = None, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Means over the positions of each form, NaN without positions.
+    """Return means over the positions of each form, NaN without positions.
 
     Args:
         sums: of every batch, from `form_sums`.
@@ -91,6 +91,6 @@ def form_estimates(
 
 
 def _named(name: str, form: str) -> str:
-    """The name with a form: behind the statistic, before the end of a bound."""
+    """Return the name with a form: behind the statistic, before the end of a bound."""
     base, dot, end = name.partition(".")
     return f"{base}.{form}{dot}{end}"

@@ -21,7 +21,7 @@ N = 4
 
 
 def without_repeats(tokens: Tensor, mask: Tensor, n: int = N) -> Tensor:
-    """Positions outside every sequence of n tokens that the rollout holds more than once.
+    """Return the positions outside every sequence of n tokens that the rollout holds more than once.
 
     Args:
         tokens: ``[B, L]`` ids as written.
@@ -43,7 +43,7 @@ def without_repeats(tokens: Tensor, mask: Tensor, n: int = N) -> Tensor:
 
 
 def before_repeats(tokens: Tensor, mask: Tensor, n: int = N) -> Tensor:
-    """Positions before the first sequence of n tokens that the rollout holds more than once.
+    """Return the positions before the first sequence of n tokens that the rollout holds more than once.
 
     Args:
         tokens: ``[B, L]`` ids as written.
@@ -66,7 +66,7 @@ def before_repeats(tokens: Tensor, mask: Tensor, n: int = N) -> Tensor:
 
 
 def _repeated(tokens: Tensor, mask: Tensor, n: int) -> Tensor:
-    """``[B, L]`` bool, positions in a sequence of n tokens that the row holds more than once."""
+    """Return ``[B, L]`` bool, positions in a sequence of n tokens that the row holds more than once."""
     if tokens.ndim != 2 or tokens.shape != mask.shape:
         raise UserError(f"tokens: expected [B, L] ids and a mask alike, received {[*tokens.shape]} and {[*mask.shape]}")
     if n < 1:

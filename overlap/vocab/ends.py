@@ -9,7 +9,7 @@ from overlap.errors import UserError
 
 
 def merge_ends(logits: Tensor, ends: Sequence[int]) -> Tensor:
-    """Logits in which the first end id stands for all of them.
+    """Return logits in which the first end id stands for all of them.
 
     A checkpoint may stop at several ids, such as ``<|im_end|>`` and ``<|endoftext|>``. Their probabilities add up: the
     first id gets the log-sum-exp of their scores, the others get −inf. A temperature is applied to the event
@@ -35,7 +35,7 @@ def merge_ends(logits: Tensor, ends: Sequence[int]) -> Tensor:
 
 
 def check_ends(ends: Sequence[int], vocabulary: int, name: str) -> tuple[int, ...]:
-    """The end ids as a tuple.
+    """Return the end ids as a tuple.
 
     Args:
         ends: ids that end a text.

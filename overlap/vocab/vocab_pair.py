@@ -130,7 +130,7 @@ class VocabularyPair:
 def paired_ends(
     ends: tuple[Sequence[int], Sequence[int]], sizes: tuple[int, int], table: VocabularyMap | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The end ids of both sides, whose first ones stand for the same event."""
+    """Return the end ids of both sides, whose first ones stand for the same event."""
     student = check_ends(ends[0], sizes[0], "ends")
     teacher = check_ends(ends[1], sizes[1], "teacher_ends")
     if not student:
@@ -155,7 +155,7 @@ def paired_ends(
 def less_further_ends(
     admissible: Tensor | None, ends: tuple[int, ...], size: int, device: torch.device, name: str
 ) -> Tensor | None:
-    """The admissible ids without the end ids that the first one stands for.
+    """Return the admissible ids without the end ids that the first one stands for.
 
     Raises:
         UserError: if the first one is blocked.
