@@ -66,9 +66,10 @@ class BegunVisit(Record):
     stage: Text = needed("name of the stage")
     type: StageType = needed("of the stage")
     first_step: Integer = needed("training steps taken before it")
-    started_from: Literal["model", "previous", "entry"] = needed(
+    started_from: Literal["model", "previous", "entry", "best_end"] = needed(
         "the weights at its start: `model` of the recipe; `previous` for the end of the visit before; `entry` after a "
-        "fall back: the weights at the start of the visit that was left"
+        "fall back: the weights at the start of the visit that was left; `best_end` after one within teacher data: "
+        "those of the visit that was left whose transcripts ended most often"
     )
     source_visit: Integer | None = needed("the visit that these weights are from; null for `model`")
     source_step: Integer | None = needed("their training step; null for `model`")
@@ -94,6 +95,10 @@ class Metric(Place):
     overlap: By[Number] = optional("mean of a statistic over the step's positions, by name")
     funnel: By[Integer] = optional("positions in each bin of the funnel")
     rollouts: By[Text | Number] = optional("whose transcripts the step uses, their number and length in tokens")
+    rejection: By[Text | Integer] = optional(
+        "of a stage with `reject`: rollouts judged, refused and why, what the step was taken on, and steps in a row "
+        "whose rollouts were refused"
+    )
     seconds: By[Number] = optional("seconds of each phase")
 
 

@@ -33,7 +33,8 @@ class Visit:
         reason: Why, in words.
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None if it did not.
         started_from: The weights it began with: the `model` of the recipe, `previous` for those at the end of the visit
-            before, or `entry`: after a fall back, those with which the visit that was left had begun.
+            before, or `entry`: after a fall back, those with which the visit that was left had begun; `best_end`: those
+            of the visit that was left whose transcripts ended most often.
         source_visit: The visit that had them; None for the recipe's model.
         source_step: Training step that they are of, likewise.
     """

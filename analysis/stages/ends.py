@@ -55,7 +55,7 @@ def rows_at_start(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
     """Return the number of fall backs before each row: weights are continuous only between two of them."""
-    falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
+    falls = dict(zip(run.begun["visit"], run.begun["started_from"].isin(("entry", "best_end")).cumsum(), strict=True))
     before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl, fall backs are unknown
     return pd.Series(before, index=rows.index, dtype="int64")
 

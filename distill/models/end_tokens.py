@@ -51,7 +51,8 @@ def generation_ends(generator: Any) -> list[int]:
 def merging(tokens: Tokens) -> LogitsProcessorList | None:
     """Return a processor for `generate` that makes all ends one event; None if there is one end.
 
-    Rollouts then come from the distribution that is measured. Without it, greedy decoding would pass over an end whose probability is divided between two ids.
+    Rollouts then come from the distribution that is measured. Without it, greedy decoding would pass over an end whose
+    probability is divided between two ids.
     """
     return LogitsProcessorList([_MergedEnds(tokens)]) if tokens.further_ends else None
 

@@ -69,7 +69,7 @@ class StateProbe:
     def first_reading(self) -> FirstReading:
         """The five numbers to read first, with a verdict."""
         ends = {} if self.bounds is None else self.bounds.ends()
-        return overlap.first_reading({**ends, **self.estimates}, self.funnel, self.estimates.k or 0)
+        return overlap.first_reading({**ends, **self.estimates, **self.forms}, self.funnel, self.estimates.k or 0)
 
     @property
     def about(self) -> dict[str, Any]:

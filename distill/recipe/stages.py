@@ -216,6 +216,24 @@ class OffPolicy(Section):
     """Which transcripts are left out, with their audio."""
 
 
+class Reject(Section):
+    """Which rollouts an on-policy step refuses to train on. Loops agree with the teacher, so no overlap statistic of
+    the step shows them, and the next probe may be many steps away. After X-AuT's rule, with constants of our own."""
+
+    unfinished: bool = True
+    """Refuse rollouts that reached the limit on their length."""
+    repetition: Limit[Positive] = 3.0
+    """Refuse rollouts whose text repeats itself more, see `repetition` in `overlap/STATISTICS.md`, or "off"."""
+    tokens_per_second: Limit[Positive] = None
+    """Refuse rollouts with more tokens for each second of audio, or "off"."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """A step that refuses this share of its rollouts or more is not taken on them but on the teacher's transcripts, by
+    cross-entropy. These are the stage's own (`off_policy`) or those of an earlier stage of type td with the same
+    manifest; where there are none, the step is skipped."""
+    patience: PositiveInt = 3
+    """After so many such steps in a row, the stage's gate reads at once."""
+
+
 class OnPolicyStage(StageBase):
     """The teacher scores the student's rollouts; the default objective is the forward KL on the union of both
     supports, with everything outside as one more token."""
@@ -233,6 +251,8 @@ class OnPolicyStage(StageBase):
     and statistics are those of the model that wrote the rollouts. Supervised stages always use training mode."""
     empty_rollout: Literal["score", "drop"] = "score"
     """An empty rollout has one position, its end of text: score it (the teacher can disagree) or drop it."""
+    reject: Reject | None = None
+    """Refuse rollouts that do not end, repeat themselves or are too long for their audio; None refuses none."""
     mask_truncated: bool = False
     """Leave out every position of a rollout that reached `max_new_tokens`."""
     teacher_audio: Literal["clean", "augmented"] = "clean"

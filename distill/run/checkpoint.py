@@ -42,6 +42,21 @@ class CheckpointError(UserError):
     """A checkpoint from which a run cannot continue; the message names the file, and a usable checkpoint."""
 
 
+@dataclass(frozen=True)
+class BestEnd:
+    """The checkpoint of a visit whose transcripts ended most often.
+
+    Attributes:
+        step: Its training step.
+        end_of_text: Share of its transcripts that ended by themselves.
+        latest: That share at the visit's last reading.
+    """
+
+    step: Count
+    end_of_text: float
+    latest: float
+
+
 @dataclass
 class TrainingState:
     """State of a run.
@@ -59,6 +74,8 @@ class TrainingState:
         outcome: None while running, else how the run ended.
         reason: Why it ended, in words; empty while running.
         best: The best weights so far, see `distill.run.best`; None if there are none.
+        best_end: The checkpoint of the visit to which a collapse in teacher data returns; None before one is known.
+        refused_steps: On-policy steps in a row whose rollouts were refused, see `distill.training.rejection`.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
@@ -75,11 +92,13 @@ class TrainingState:
     outcome: Outcome | None = None
     reason: str = ""
     best: dict[str, Any] | None = None
+    best_end: BestEnd | None = None
+    refused_steps: Count = 0
 
 
 _STATES = TypeAdapter(TrainingState)
-_ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
-"""Fields of every state; those of the best weights are optional."""
+_ALWAYS = {one.name for one in fields(TrainingState)} - {"best", "best_end"}
+"""Fields of every state; those of checkpoints that may not be there are optional."""
 
 
 def directory(run: Path, step: int) -> Path:

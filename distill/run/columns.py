@@ -35,6 +35,8 @@ class State(Record):
     outcome: Text | None = optional("how the run ended")
     reason: Text | None = optional("why")
     best: By[Any] = optional("the best weights so far, as in `best.json`")
+    best_end: By[Any] = optional("the checkpoint of the visit to which a collapse in teacher data returns")
+    refused_steps: Integer | None = optional("on-policy steps in a row whose rollouts were refused")
 
 
 class Best(Record):

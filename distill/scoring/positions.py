@@ -27,6 +27,7 @@ class Positions:
         support: k and temperature.
         drop_empty: The only position of an empty rollout does not count.
         drop_truncated: Positions of rollouts that did not end do not count.
+        refused: [batch] bool, rollouts whose positions do not count; None refuses none.
         traced: Whether the sets at positions that do not count may be asked for, by a trace.
     """
 
@@ -37,6 +38,7 @@ class Positions:
     support: SupportSettings
     drop_empty: bool = False
     drop_truncated: bool = False
+    refused: Tensor | None = None
     traced: bool = True
 
     @property
@@ -83,4 +85,5 @@ class Positions:
             "blocked": self.pair.blocked[transcripts.ids],
             "misaligned": self.misaligned,
             "truncated": (~transcripts.finished if self.drop_truncated else never).unsqueeze(-1),
+            "refused": (never if self.refused is None else self.refused.to(never.device)).unsqueeze(-1),
         }

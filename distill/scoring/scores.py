@@ -199,6 +199,7 @@ def score(
     gradients: bool = False,
     drop_empty: bool = False,
     drop_truncated: bool = False,
+    refused: Tensor | None = None,
     teachers_batch: Batch | None = None,
     clock: Stopwatch | None = None,
 ) -> Kind:
@@ -213,6 +214,7 @@ def score(
         gradients: Keep the student's graph; the sets then hold no tokens at positions that do not count.
         drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
         drop_truncated: Likewise the positions of rollouts that did not end.
+        refused: [batch] bool, rollouts whose positions are put in a bin of their own; None refuses none.
         teachers_batch: The same utterances with the teacher's audio, if it differs.
         clock: Takes the seconds of the phases `teacher`, `student` and `measure`.
 
@@ -233,7 +235,15 @@ def score(
         aligned = view.alignment
         misaligned = torch.zeros_like(transcripts.mask) if aligned is None else aligned.misaligned
         positions = Positions(
-            pair, transcripts, student_logits, misaligned, support, drop_empty, drop_truncated, traced=not gradients
+            pair,
+            transcripts,
+            student_logits,
+            misaligned,
+            support,
+            drop_empty,
+            drop_truncated,
+            refused,
+            traced=not gradients,
         )
         return kind.from_answer(positions, [view.at_student(part) for part in answer])
 

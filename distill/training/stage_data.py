@@ -64,6 +64,26 @@ def _with_teacher_text(setup: Setup, index: int, run: RunDirectory, observer: Ob
     return data.kept
 
 
+def teacher_texts(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> dict[str, Utterance]:
+    """Return utterances of an on-policy stage with the teacher's text, by id, where a stage of the run has it.
+
+    Args:
+        setup: Models and data of the run.
+        index: Of the on-policy stage.
+        run: Holds the teacher's transcripts.
+        observer: Is told of progress.
+
+    Returns:
+        Those of the stage's own off-policy share, or of an earlier stage of type td with the same manifest.
+    """
+    stages = setup.recipe.stages
+    same = [i for i in range(index) if stages[i].type == "td" and stages[i].manifest == stages[index].manifest]
+    source = index if teacher_section(stages[index]) is not None else same[-1] if same else None
+    if source is None or not transcripts_of(run, stages[source]).exists():
+        return {}
+    return {one.id: one for one in _with_teacher_text(setup, source, run, observer)}
+
+
 def teacher_section(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
     """Return the part of a stage that says how the teacher transcribes its audio; None where it does not."""
     if stage.type == "td":

@@ -69,6 +69,7 @@ def training_step(
     clock: Stopwatch,
     draw: float = 1.0,
     clean: Batch | None = None,
+    written: Written | None = None,
 ) -> StepOutcome:
     """Return the step of a stage of any type.
 
@@ -81,11 +82,13 @@ def training_step(
         clock: Takes the seconds by phase.
         draw: Between 0 and 1; off-policy states are taken below their fraction.
         clean: The same utterances before the stage's augmentation, if it has one.
+        written: On-policy, the transcripts of the step, if they are already written.
     """
     if stage.type == "opd":
         assert pair is not None
         teachers = clean if stage.teacher_audio == "clean" else None
-        return on_policy_step(pair, batch, stage, support, clock, draw, teachers)
+        written = written or write(pair, batch, stage, clock, draw)
+        return on_policy_step(pair, batch, stage, support, clock, written, teachers)
     return supervised_step(student, batch, clock)
 
 
@@ -108,10 +111,10 @@ def on_policy_step(
     stage: OnPolicyStage,
     support: SupportSettings,
     clock: Stopwatch,
-    draw: float = 1.0,
+    written: Written,
     teachers_batch: Batch | None = None,
 ) -> StepOutcome:
-    """Roll out, score with both models, and compute the stage's objective at the positions that count.
+    """Score transcripts with both models, and compute the stage's objective at the positions that count.
 
     The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it then remains
     in training mode, as after `supervised_step`.
@@ -122,22 +125,21 @@ def on_policy_step(
         stage: Rollouts and objective.
         support: k and temperature.
         clock: Takes the seconds by phase.
-        draw: Between 0 and 1; off-policy states are taken below their fraction.
+        written: The transcripts.
         teachers_batch: The teacher's audio, if it differs.
     """
-    with clock("rollout"):
-        writer, transcripts = _transcripts(pair.student, batch, stage, draw)
     with clock("student"):
         batch.prompt(pair.student)  # made in evaluation mode: Whisper may detect the language
         pair.student.model.train(stage.dropout)
     scores = compare(
         pair,
         batch,
-        transcripts,
+        written.transcripts,
         support,
         gradients=True,
         drop_empty=stage.empty_rollout == "drop",
         drop_truncated=stage.mask_truncated,
+        refused=written.refused,
         teachers_batch=teachers_batch,
         clock=clock,
     )
@@ -145,11 +147,11 @@ def on_policy_step(
         objective = on_policy_objective(scores, stage.objective)
     with clock("measure"):
         seen = Seen(
-            writer,
+            written.states,
             scores.sums(),
             scores.funnel,
-            transcripts.lengths.cpu(),
-            transcripts.finished.cpu(),
+            written.transcripts.lengths.cpu(),
+            written.transcripts.finished.cpu(),
             torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu(),
         )
     return StepOutcome(objective.loss, objective.positions, seen)
@@ -172,6 +174,35 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
         "funnel": sum((part.funnel for part in parts), overlap.Funnel.empty()).to_dict(),
         "rollouts": {"states": "+".join(sorted({part.states for part in parts}))} | rollouts,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Transcripts of a part of an on-policy step.
+
+    Attributes:
+        states: Whose they are.
+        transcripts: In the student's ids.
+        refused: [rollouts] bool, those that the step does not train on; None refuses none.
+    """
+
+    states: str
+    transcripts: Transcripts
+    refused: Tensor | None = None
+
+
+def write(pair: Pair, batch: Batch, stage: OnPolicyStage, clock: Stopwatch, draw: float) -> Written:
+    """Return the transcripts of a part of a step: the student's rollouts, or those of the stage's off-policy share.
+
+    Args:
+        pair: The two models.
+        batch: The student's audio.
+        stage: Rollouts and off-policy share.
+        clock: Takes the seconds by phase.
+        draw: Between 0 and 1; off-policy states are taken below their fraction.
+    """
+    with clock("rollout"):
+        return Written(*_transcripts(pair.student, batch, stage, draw))
 
 
 def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import overlap
 from overlap.estimates.distributed import gathered
 from overlap.gates import Level
 
+from ..data.batch import Batch
 from ..data.sampling import micro_batches, seed_of
 from ..progress.observer import Observer
 from ..recipe import StageConfig
@@ -27,13 +28,15 @@ from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
+from .fall_back import return_of, with_reading
 from .optimization import Optimization, full_weights
 from .probes_and_evaluations import Monitor, Place, error_rate_read
+from .rejection import planned
 from .result import RunResult
 from .seen_in_training import TrainedOn
 from .setup import Setup
-from .stage_data import stage_sampler, stage_utterances
-from .steps import Seen, step_metrics, training_step
+from .stage_data import stage_sampler, stage_utterances, teacher_texts
+from .steps import Seen, step_metrics, supervised_step, training_step
 
 NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
 
@@ -44,12 +47,13 @@ class Start:
 
     Attributes:
         started_from: `model` of the recipe, `previous` for the end of the visit before, or `entry` after a fall back:
-            the weights at the start of the visit that was left.
+            the weights at the start of the visit that was left; `best_end` after one within teacher data: those of the
+            visit that was left whose transcripts ended most often.
         source_visit: The visit that these weights are from; None for the recipe's model.
         source_step: Their training step.
     """
 
-    started_from: Literal["model", "previous", "entry"]
+    started_from: Literal["model", "previous", "entry", "best_end"]
     source_visit: int | None
     source_step: int | None
 
@@ -126,6 +130,10 @@ class Trainer:
         # One process runs the teacher; the others wait and read its transcripts.
         with self.accelerator.main_process_first():
             self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
+            rejects = stage.type == "opd" and stage.reject is not None
+            self._teacher_texts = (
+                teacher_texts(self.setup, state.stage, self.directory, self.observer) if rejects else {}
+            )
         self.sampler = stage_sampler(stage, self.utterances, (self.recipe.seed, state.stage, state.fallbacks))
         saved = None if fresh else self._optimizer_state
         self.optimization = Optimization(self.student.model, stage, state.horizon, self.accelerator, saved)
@@ -145,7 +153,12 @@ class Trainer:
     def _reading_due(self) -> bool:
         every = self.recipe.probe.every if self.recipe.probe else self.stage.steps
         step = self.state.stage_step
-        return step % every == 0 or step in self.gate.due_steps or self._is_out_of_steps()
+        regular = step % every == 0 or step in self.gate.due_steps or self._is_out_of_steps()
+        return regular or self._is_refused_too_often()
+
+    def _is_refused_too_often(self) -> bool:
+        stage = self.stage
+        return stage.type == "opd" and stage.reject is not None and self.state.refused_steps >= stage.reject.patience
 
     def _evaluations_due(self) -> list[str]:
         """Return names of the sets that are due between the ends of stages."""
@@ -199,10 +212,13 @@ class Trainer:
         )
         # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         readings = gathered(readings | self._error_rates())[0]
+        kept = state.stage_step == 0 or state.step % self.recipe.checkpoint.every == 0
+        state.best_end = with_reading(state.best_end, readings, state.step, kept)
         if state.stage_step == 0 and not stage.gate_at_entry:
             decision = overlap.Decision(overlap.Action.stay, "its gate reads from the stage's first step on", "entry")
         else:
             decision = self.gate.read(readings, state.stage_step)
+        state.refused_steps = 0
         self._log(decision.action.value, decision.reason, decision.gate, decision.numbers, decision.levels)
         return decision
 
@@ -245,22 +261,19 @@ class Trainer:
 
     def _move_to(self, stage: int, started_from: Start) -> None:
         state, self._started_from = self.state, started_from
-        state.stage, state.stage_step, state.gate = stage, 0, None
+        state.stage, state.stage_step, state.gate, state.best_end, state.refused_steps = stage, 0, None, None, 0
         state.visit += 1
 
     def _fall_back(self, reason: str) -> None:
-        """Return to the last teacher-data stage with the weights that entered this one."""
-        state = self.state
-        earlier = [i for i in range(state.stage) if self.recipe.stages[i].type == "td"]
-        if not earlier or state.fallbacks >= self.recipe.max_fallbacks:
-            why = "no teacher-data stage to return to" if not earlier else f"{state.fallbacks} fallbacks already"
-            self._finish("aborted", f"{reason} ({why})")
+        """Return to teacher data with earlier weights, see `distill.training.fall_back`, or abort."""
+        state, target = self.state, return_of(self.state, self.recipe)
+        if isinstance(target, str):
+            self._finish("aborted", f"{reason} ({target})")
             return
         self._evaluate()
-        entry = state.entries[str(state.stage)]
-        source = load_student(self.recipe.student, weights=checkpoint.directory(self.directory.path, entry))
+        source = load_student(self.recipe.student, weights=checkpoint.directory(self.directory.path, target.step))
         self.student.generator.load_state_dict(source.generator.state_dict())
-        self._move_to(earlier[-1], Start("entry", state.visit, entry))
+        self._move_to(target.stage, Start(target.started_from, state.visit, target.step))
         state.fallbacks += 1
 
     def _finish(self, outcome: Outcome, reason: str) -> None:
@@ -289,16 +302,35 @@ class Trainer:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         parts = micro_batches(self.sampler.batch(state.stage_step), stage.micro_batch_size, rank, processes)
         augmentation, key = self.setup.augmentations[state.stage], (self.recipe.seed, state.stage, state.step)
-        seen: list[Seen] = []
-        for number, indices in enumerate(parts, 1):
+
+        def batches(indices: Sequence[int]) -> tuple[Batch, Batch]:
             with clock("data"):
                 clean = self.setup.source.batch([self.utterances[i] for i in indices])
-                batch = clean if augmentation is None else augmentation(clean, *key)
-            with self.optimization.part(last=number == len(parts)):
-                draw = float(np.random.default_rng([*key, number]).random())  # the same in all processes
-                outcome = training_step(
-                    stage, self.student, self.setup.pair, batch, self.recipe.support, clock, draw, clean
-                )
+                return clean, clean if augmentation is None else augmentation(clean, *key)
+
+        draws = [float(np.random.default_rng([*key, number]).random()) for number in range(1, len(parts) + 1)]
+        loaded: Iterable[tuple[Batch, Batch]] = map(batches, parts)
+        plan = None
+        if stage.type == "opd" and stage.reject is not None:
+            assert self.setup.pair is not None
+            loaded = list(loaded)
+            own = [batch for _, batch in loaded]
+            plan = planned(stage, self.setup.pair, own, draws, self._teacher_texts, state.refused_steps, clock)
+            state.refused_steps = plan.row["in_a_row"]
+            loaded = loaded if plan.taken_on != "nothing" else []
+        seen: list[Seen] = []
+        for number, (clean, batch) in enumerate(loaded):
+            with self.optimization.part(last=number == len(parts) - 1):
+                draw = draws[number]  # the same in all processes
+                if plan is not None and plan.taken_on == "teacher":
+                    batch = plan.teachers[number]
+                    assert batch is not None
+                    outcome = supervised_step(self.student, batch, clock)
+                else:
+                    written = None if plan is None else plan.written[number]
+                    outcome = training_step(
+                        stage, self.student, self.setup.pair, batch, self.recipe.support, clock, draw, clean, written
+                    )
                 with clock("update"):
                     self.optimization.backward(outcome.loss, outcome.positions)
             self.student.model.eval()  # for whatever comes next: rollouts, probes, evaluations
@@ -318,6 +350,7 @@ class Trainer:
         row = {**asdict(self._place), "stage_step": state.stage_step, "loss": loss}
         row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr}
         row |= metrics | {"objective": {"name": stage.objective_name} | metrics.get("objective", {})}
+        row |= {} if plan is None else {"rejection": plan.row}
         row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
         self.directory.append("metrics", row)
         self.observer.step(row)
@@ -333,6 +366,11 @@ class Trainer:
         weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
             checkpoint.save(self.directory.path, self.student, state, weights, optimizer, self._student_training_data())
-            checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
+            checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, _protected(state))
             best.prune(self.directory.path)
         self.accelerator.wait_for_everyone()
+
+
+def _protected(state: TrainingState) -> set[int]:
+    """Return the steps of checkpoints to which a fall back may return."""
+    return {*state.entries.values(), *([] if state.best_end is None else [state.best_end.step])}

@@ -39,7 +39,7 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """Return the canonical name of the statistic, without states before it and without form and end of a bound after it.
+    """Return the canonical name of the statistic, without states before it and form and end of a bound after it.
 
     Example:
         >>> statistic_of("fixed.vuss.at_end.lower"), statistic_of("own.dev.error_rate")
@@ -139,7 +139,7 @@ def states_of(name: str) -> tuple[str | None, str]:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """Return states with their dot, statistic, and form and end with their dots; the first and the last may be empty."""
+    """Return states, statistic, and form and end, with their dots; the first and the last may be empty."""
     before, _, base = name.partition(".")
     if before not in STATES or not base:
         before, base = "", name

@@ -88,6 +88,11 @@ class ReadinessLevel:
         return f"{self.setting}/{self.question}/{self.statistic}"
 
     @property
+    def reading(self) -> str:
+        """The name by which gates read it: `end_of_text`, `teacher.student_end_likely.at_end`."""
+        return self.statistic if self.states == "student" else f"{self.states}.{self.statistic}"
+
+    @property
     def bound(self) -> str:
         """`≥ 0.85`."""
         unit = " k" if self.statistic.endswith("_size") else ""
@@ -135,7 +140,7 @@ class Readiness:
         lines = ["| setting | statistic | level | evidence | n | source |", "|---|---|---|---|---|---|"]
         for row in (row for row in self if row.question is question):
             bound = row.bound.replace(" ", NO_BREAK)
-            lines.append(f"| {row.setting} | `{row.statistic}` | {bound} | {row.evidence} | {row.n} | {row.source} |")
+            lines.append(f"| {row.setting} | `{row.reading}` | {bound} | {row.evidence} | {row.n} | {row.source} |")
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -164,6 +169,12 @@ def _comparable() -> Iterator[ReadinessLevel]:
 
 def _switch() -> Iterator[ReadinessLevel]:
     row = partial(ReadinessLevel, question=Question.switch)
+    yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
+    loop = "Whisper's decoder takes more as a loop"
+    yield row(statistic="repetition", side="at_most", level=2.4, evidence=loop, source="Whisper's decoding")
+    yield row(statistic="empty", side="at_most", level=0.1, evidence="share of transcripts without text")
+    likely = "share of the teacher's ends that the student gives at least half; supervised training can lose the end"
+    yield row(statistic="student_end_likely.at_end", states="teacher", level=0.95, evidence=likely)
     carried = "the demo's level; advised for every pair, tried only on the demo"
     yield row(statistic="top1_agreement", level=0.85, evidence=carried, n=3, source=_DEMO)
     below = "the demo's runs were below it when their gate opened; no gate read it"
@@ -172,10 +183,6 @@ def _switch() -> Iterator[ReadinessLevel]:
     yield row(statistic="teacher_mass", level=0.9, evidence=shared, source=_SHARED)
     high = f"{shared}; high mass alone does not indicate a healthy run: collapsed runs elsewhere had the highest"
     yield row(statistic="student_mass", level=0.9, evidence=high, source=_SHARED)
-    yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
-    loop = "Whisper's decoder takes more as a loop"
-    yield row(statistic="repetition", side="at_most", level=2.4, evidence=loop, source="Whisper's decoding")
-    yield row(statistic="empty", side="at_most", level=0.1, evidence="share of transcripts without text")
 
     row = partial(row, statistic="top1_agreement")
     paid = "on-policy training that began there ended with fewer errors than Base on"
@@ -191,6 +198,14 @@ def _switch() -> Iterator[ReadinessLevel]:
         "slightly above this level"
     )
     yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=2, source=_SPEECH)
+
+    row = partial(ReadinessLevel, question=Question.switch, states="teacher", statistic="student_end_likely.at_end")
+    below = (
+        "sound runs were above it when their gate opened; teacher data alone levels off below the level for any pair"
+    )
+    yield row(setting="demo", level=0.7, evidence=below, n=1, source="one run of the recipe")
+    yield row(setting="demo_matched", level=0.7, evidence="the demo's level, carried over")
+    yield row(setting="whisper_tiny_en", level=0.7, evidence="the demo's level, carried over")
 
 
 def _least() -> Iterator[ReadinessLevel]:

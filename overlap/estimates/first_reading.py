@@ -60,6 +60,13 @@ _LEAST = READINESS["any/least/top1_agreement"]
 
 NUMBERS = (
     _Number(
+        "endings",
+        _wanted(Question.switch, "end_of_text", "repetition", "empty"),
+        "Collapse: transcripts loop, do not end, or are empty",
+        "Go back to the last good checkpoint, warm up longer, lower the learning rate; do not raise the limit on "
+        "length first.",
+    ),
+    _Number(
         "positions",
         _wanted(Question.comparable, "used", "student_size", "teacher_size"),
         "Repair this first; the numbers below mean nothing yet",
@@ -83,13 +90,6 @@ NUMBERS = (
         "Low student mass: keep the tail in the objective, or train on the union.",
     ),
     _Number("overlap ratio", (_Wanted("overlap_ratio"),), "", ""),
-    _Number(
-        "endings",
-        _wanted(Question.switch, "end_of_text", "repetition", "empty"),
-        "Collapse: transcripts loop, do not end, or are empty",
-        "Go back to the last good checkpoint, warm up longer, lower the learning rate; do not raise the limit on "
-        "length first.",
-    ),
 )
 
 
@@ -177,7 +177,8 @@ def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: i
     number is certain, except the funnel's share, which is a count.
 
     Args:
-        estimates: By statistic, of positions and of entire sequences; for a served teacher, both bounds,
+        estimates: By statistic, of positions and of entire sequences; a form `.without_repeats` is read instead of
+            its statistic; for a served teacher, both bounds,
             `total_variation.lower` and `total_variation.upper`.
         funnel: Position funnel; None if it is not known.
         k: Size of the supports.
@@ -194,7 +195,7 @@ def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: i
 def _read(
     place: int, name: str, wanted: _Wanted, estimates: Mapping[str, Estimate], funnel: Funnel | None, k: int
 ) -> ReadNumber:
-    statistic, scale = wanted.statistic, float(k) if wanted.statistic.endswith("_size") else 1.0
+    statistic, scale = _form_read(wanted.statistic, estimates), float(k) if wanted.statistic.endswith("_size") else 1.0
     least = None if wanted.at_least is None else scale * wanted.at_least
     found = _found(statistic, estimates, funnel)
     low, high = found.low, found.high
@@ -215,6 +216,12 @@ def _read(
     return ReadNumber(place, name, statistic, found, words, standing)
 
 
+def _form_read(statistic: str, estimates: Mapping[str, Estimate]) -> str:
+    """Return the form that loops cannot flatter, if it is there; else the statistic."""
+    form = f"{statistic}.without_repeats"
+    return form if form in estimates or f"{form}.lower" in estimates else statistic
+
+
 def _found(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> Estimate:
     """Return the estimate, or what a server's bounds or the funnel say: the share of positions used is exact."""
     nothing = Estimate(math.nan, math.nan, math.nan, math.nan, 0, 0)
@@ -223,7 +230,7 @@ def _found(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | N
         return replace(nothing, value=share, low=share, high=share)
     if (found := estimates.get(statistic)) is not None:
         return found
-    lower, upper = (estimates.get(f"{statistic}.{end}") for end in ("lower", "upper"))
+    lower, upper = (estimates.get(f"{statistic}.{bound}") for bound in ("lower", "upper"))
     if lower is None or upper is None:
         return nothing
     low, high = (end.value if math.isnan(edge) else edge for end, edge in ((lower, lower.low), (upper, upper.high)))

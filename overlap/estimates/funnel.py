@@ -10,12 +10,13 @@ from torch import Tensor
 from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table, text_table
 
-BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "low_support", "used")
-"""In order: a position belongs to the first bin that applies. `low_support` means fewer than 2 union tokens.
+BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "refused", "low_support", "used")
+"""In order: a position belongs to the first bin that applies. `low_support` means fewer than 2 union tokens,
+`refused` a rollout that a step refuses to train on.
 
-Training may leave out `empty_rollout` and `truncated` positions. A probe uses them: they are states that the student
-visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
-OF_TRAINING = ("empty_rollout", "truncated")
+Training may leave out `empty_rollout`, `truncated` and `refused` positions. A probe uses them: they are states that the
+student visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
+OF_TRAINING = ("empty_rollout", "truncated", "refused")
 """Bins that a probe never fills; they are printed only if they have positions."""
 NO_POSITION = -1
 """Value for an element that is not a position (padding)."""

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.report import Thresholds
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.definitions.names import statistic_of
 from overlap.definitions.page import page
 from overlap.errors import UserError
 from overlap.estimates.first_reading import NUMBERS
@@ -32,7 +33,7 @@ def test_rows_have_names_and_evidence():
         assert row.evidence
         assert row.source
         assert (row.n > 0) <= (row.source != "convention")
-        statistic = row.statistic.removesuffix(".fall")
+        statistic = statistic_of(row.statistic.removesuffix(".fall"))
         assert statistic in TOKEN_STATISTICS or statistic in SEQUENCE_STATISTICS or statistic == "used"
     with pytest.raises(UserError, match="received 'any/switch/vuss'"):
         READINESS["any/switch/vuss"]
@@ -87,21 +88,25 @@ def test_the_report_asks_what_the_table_says():
 
 
 def levels(gate):
-    """The levels of a recipe's gate: statistic, side, level."""
+    """The levels of a recipe's gate and of its members: statistic, side, level."""
+    for member in (*gate.get("gates", ()), *gate.get("conditions", ()), *([gate["then"]] if "then" in gate else ())):
+        yield from levels(member)
     for side in ("at_least", "at_most"):
         if side in gate:
-            yield gate["statistic"], side, gate[side]
+            yield statistic_of(gate["statistic"]), side, gate[side]
     for statistic, limits in gate.get("limits", {}).items():
         for side, level in zip(("at_least", "at_most"), limits, strict=True):
             if level != "off":
-                yield statistic, side, level
+                yield statistic_of(statistic), side, level
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_names_the_rows_of_its_levels(path):
     text = path.read_text(encoding="utf-8")
     gates = [stage["gate"] for stage in tomllib.loads(text)["stages"] if "gate" in stage]
-    found = {(row.statistic, row.side, row.level) for row in map(READINESS.__getitem__, ROW.findall(text))}
+    found = {
+        (statistic_of(row.statistic), row.side, row.level) for row in map(READINESS.__getitem__, ROW.findall(text))
+    }
     assert found == {one for gate in gates for one in levels(gate)}
 
 

@@ -44,14 +44,14 @@ def test_in_order():
 @pytest.mark.parametrize(
     ("values", "place", "words"),
     [
-        ({"student_size": 7.0}, 1, "Repair this first; the numbers below mean nothing yet"),
-        ({"top1_agreement": 0.5}, 2, "Not yet: the student does not transcribe like"),
-        ({"total_variation": 0.5}, 2, "Not yet: the student does not transcribe like"),
-        ({"teacher_mass": 0.5}, 3, "Not yet: too much probability"),
-        ({"student_mass": 0.5}, 3, "Not yet: too much probability"),
-        ({"end_of_text": 0.5}, 5, "Collapse"),
-        ({"repetition": 9.0}, 5, "Collapse"),
-        ({"empty": 0.5}, 5, "Collapse"),
+        ({"student_size": 7.0}, 2, "Repair this first; the numbers below mean nothing yet"),
+        ({"top1_agreement": 0.5}, 3, "Not yet: the student does not transcribe like"),
+        ({"total_variation": 0.5}, 3, "Not yet: the student does not transcribe like"),
+        ({"teacher_mass": 0.5}, 4, "Not yet: too much probability"),
+        ({"student_mass": 0.5}, 4, "Not yet: too much probability"),
+        ({"end_of_text": 0.5}, 1, "Collapse"),
+        ({"repetition": 9.0}, 1, "Collapse"),
+        ({"empty": 0.5}, 1, "Collapse"),
     ],
 )
 def test_the_first_that_is_not_in_order_is_the_verdict(values, place, words):
@@ -62,12 +62,12 @@ def test_the_first_that_is_not_in_order_is_the_verdict(values, place, words):
     assert found.advice == NUMBERS[place - 1].advice
 
 
-def test_positions_that_are_not_used_come_first_and_the_others_are_named():
-    found = reading(funnel=Funnel({"used": 50, "misaligned": 50}), top1_agreement=0.1, repetition=9.0)
+def test_positions_that_are_not_used_come_before_what_is_read_there_and_the_others_are_named():
+    found = reading(funnel=Funnel({"used": 50, "misaligned": 50}), top1_agreement=0.1, teacher_mass=0.1)
     assert found.verdict.startswith(
-        "Repair this first; the numbers below mean nothing yet (number 1: used 0.500 [0.500, 0.500], wanted"
+        "Repair this first; the numbers below mean nothing yet (number 2: used 0.500 [0.500, 0.500], wanted"
     )
-    assert "Nor is number 2 and 5." in found.verdict
+    assert "Nor is number 3 and 4." in found.verdict
 
 
 def test_an_interval_that_holds_the_bound_is_not_certain():
@@ -116,3 +116,18 @@ def test_prints_with_the_verdict_last():
     found = reading(top1_agreement=0.5)
     assert str(found).splitlines()[-2:] == [found.verdict, found.advice]
     assert found.verdict.split(".")[0] in found._repr_html_()
+
+
+def test_loops_that_agree_are_a_collapse_first_of_all():
+    """A recognizer that loops agrees with its teacher: the verdict is about the end, not about readiness."""
+    found = reading(end_of_text=0.4, top1_agreement=0.96, repetition=9.0)
+    assert found.verdict.startswith("Collapse: transcripts loop, do not end, or are empty (number 1: end_of_text 0.400")
+    assert found.numbers[0].statistic == "end_of_text"
+
+
+def test_the_form_that_loops_cannot_flatter_is_read_where_it_is_there():
+    found = reading(top1_agreement=0.97, **{"top1_agreement.without_repeats": 0.5})
+    assert "number 3: top1_agreement.without_repeats 0.500" in found.verdict
+    assert "top1_agreement" not in [n.statistic for n in found.numbers]
+    bounds = {"total_variation.without_repeats.lower": 0.4, "total_variation.without_repeats.upper": 0.5}
+    assert "number 3: total_variation.without_repeats [0.390, 0.510]" in reading(**bounds).verdict
