@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .base import InputError
-from .speech_lm import SAMPLING_RATE, Family
+from .base import SAMPLING_RATE, refuse_longer
+from .speech_lm import Family
 
 INSTRUCTION = "Please transcribe this audio."
 
@@ -30,13 +30,7 @@ def request(
     """Return the instruction that it was trained on; one utterance at a time, since the processor returns no mask."""
     del languages, contexts
     window = processor.feature_extractor.n_samples
-    for row, waveform in enumerate(waveforms):
-        if len(waveform) > window:
-            raise InputError(
-                row,
-                f"audio of {len(waveform) / SAMPLING_RATE:.2f} s, its window is {window / SAMPLING_RATE:g} s. Split "
-                "the utterance; audio is never truncated silently.",
-            )
+    refuse_longer(waveforms, window)
     made = [_one(processor, waveform, window) for waveform in waveforms]
     rows, end = [one["input_ids"][0] for one in made], processor.tokenizer.eos_token_id
     width = max(len(row) for row in rows)

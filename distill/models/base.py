@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
@@ -17,6 +18,9 @@ from transformers.utils import logging as transformers_logging
 from overlap.errors import UserError
 
 from .vocabulary import Tokens
+
+SAMPLING_RATE = 16_000
+"""Samples a second of the waveforms that models take."""
 
 
 class ModelError(UserError):
@@ -241,6 +245,16 @@ def refuse_context(name: str, contexts: Sequence[str | None] | None) -> None:
     for row, context in enumerate(contexts or ()):
         if context is not None:
             raise InputError(row, f'{name} takes no context; remove the field "context", or take Qwen3-ASR')
+
+
+def refuse_longer(waveforms: Sequence[np.ndarray], window: int, name: str = "") -> None:
+    """Refuse audio longer than a model's window of samples; the message has the model's name where it is given."""
+    for row, waveform in enumerate(waveforms):
+        if len(waveform) > window:
+            seconds, most = len(waveform) / SAMPLING_RATE, window / SAMPLING_RATE
+            what = f"audio of {seconds:.2f} s, its window is {most:g} s"
+            said = f"{what}. Split the utterance; audio is never truncated silently."
+            raise InputError(row, f"{name}: {said}" if name else said)
 
 
 @contextmanager

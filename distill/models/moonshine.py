@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from . import end_tokens, seq2seq
-from .base import Prompt, Transcripts, pack, refuse_context
+from .base import SAMPLING_RATE, Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .vocabulary import Tokens, added_space
 
-SAMPLING_RATE = 16_000
 SHORTEST = 127 + 64 * (7 + 3 * (3 - 1) - 1)
 """Samples spanned by the three convolutions of the encoder (56 ms); shorter utterances are padded with silence."""
 

@@ -18,11 +18,20 @@ from torch import Tensor, nn
 from overlap.errors import UserError
 
 from . import causal, end_tokens
-from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context, without_progress_bars
+from .base import (
+    SAMPLING_RATE,
+    InputError,
+    Limits,
+    ModelError,
+    Prompt,
+    Transcripts,
+    pack,
+    refuse_context,
+    without_progress_bars,
+)
 from .language_prefix import Opening, opened
 from .vocabulary import Tokens
 
-SAMPLING_RATE = 16_000
 _SILENCE = np.zeros(SAMPLING_RATE // 2, dtype=np.float32)
 
 

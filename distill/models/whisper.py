@@ -21,12 +21,20 @@ from tokenizers import AddedToken
 from torch import Tensor
 
 from . import end_tokens, seq2seq
-from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context
+from .base import (
+    SAMPLING_RATE,
+    Limits,
+    ModelError,
+    Prompt,
+    Transcripts,
+    pack,
+    refuse_context,
+    refuse_longer,
+)
 from .encoder_decoder import EncoderDecoder
 from .languages import language_code
 from .vocabulary import Tokens
 
-SAMPLING_RATE = 16_000
 TIMESTAMP = re.compile(r"(<\|\d{1,2}\.\d\d\|>)")
 """A point in time, in seconds from the beginning of the window."""
 
@@ -125,15 +133,7 @@ class Whisper(EncoderDecoder):
             InputError: A waveform longer than the window, or a context.
         """
         refuse_context(self.name, contexts)
-        extractor = self.processor.feature_extractor
-        for row, waveform in enumerate(inputs):
-            if len(waveform) > extractor.n_samples:
-                raise InputError(
-                    row,
-                    f"{self.name}: audio of {len(waveform) / SAMPLING_RATE:.2f} s, its window is "
-                    f"{extractor.n_samples / SAMPLING_RATE:g} s. Split the utterance; audio is never truncated "
-                    "silently.",
-                )
+        refuse_longer(inputs, self.processor.feature_extractor.n_samples, self.name)
         if self._encoder_frozen:
             made = {seq2seq.ENCODED: torch.stack(self._cached_encoder_outputs(inputs))}
         else:

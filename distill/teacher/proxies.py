@@ -75,9 +75,9 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
 def is_this_machine(host: str) -> bool:
     """Return whether a host is this machine.
 
-    >>> [is_here(host) for host in ("localhost", "127.0.0.2", "::1", "0.0.0.0", "a.localhost")]
+    >>> [is_this_machine(host) for host in ("localhost", "127.0.0.2", "::1", "0.0.0.0", "a.localhost")]
     [True, True, True, True, True]
-    >>> [is_here(host) for host in ("192.0.2.1", "example.org")]
+    >>> [is_this_machine(host) for host in ("192.0.2.1", "example.org")]
     [False, False]
     """
     host = host.lower().rstrip(".")

@@ -39,7 +39,7 @@ def test_readme_has_the_teachers_error_rates():
     text, found = (ROOT / "distill" / "README.md").read_text("utf-8").replace("−", "-"), written()
     assert f"{percent(found.test)} ({round(found.test.value * found.words[1])}/{found.words[1]} words" in text
     assert f"{percent(found.pool)} on the pool" in text
-    assert f"difference {percent(found.difference).replace(' %', ' points')}" in text
+    assert f"not significant ({percent(found.difference).replace(' %', ' points')}" in text
 
 
 def level(recipe: dict) -> float:

@@ -73,7 +73,7 @@ EQUIVALENT = {
     "overlap/statistics/nucleus.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
     "overlap/statistics/nucleus.py: share = 0.5": "where the search looks, not what it finds",
     "overlap/core/topk.py: return Support(ids.masked_fill(~valid, 0), valid, tie)": "what an empty slot holds",
-    "overlap/estimates/summary.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
+    "overlap/estimates/table_formatting.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
     "overlap/vocab/vocabulary_map.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (
         "what is read at a negative id is thrown away"
     ),

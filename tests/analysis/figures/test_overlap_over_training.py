@@ -92,7 +92,7 @@ def test_the_key_says_how_much_each_line_rests_on(straight):
     legend = overlap_over_training(load(straight))[-1].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
         "student's rollouts: 1,200–1,208 / 40",
-        "student's transcripts, fixed: 1,203–1,208 / 40",
+        "student's rollouts, fixed: 1,203–1,208 / 40",
         "teacher's transcripts: 1,200–1,208 / 40",
         "WER of the student: 1,000 words / 120",
         "WER of the teacher: 1,000 words / 120",

@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_left_out_and_said(traced):
     assert found.size <= first + 100
     assert found.candidates == 3
     assert "fixed" not in {chunk.about["what"] for chunk in found.chunks}
-    assert "step 300 on-policy, student's transcripts, fixed" in found.left_out[0]
+    assert "step 300 on-policy, student's rollouts, fixed" in found.left_out[0]
     assert found.notes[0].startswith("Of each model's supports (k = 4) the 3 most probable")
 
 
