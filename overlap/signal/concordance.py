@@ -66,7 +66,10 @@ class Concordance:
         )
         if not total:
             return plain
-        moved = (won - value * pairs) / total
+        # A pair moves the share through both of its members. Where both are of one cluster it moves it once, by halves.
+        own = np.unique(np.stack([strata, clusters]), axis=1, return_inverse=True)[1].ravel()
+        won_own, pairs_own = _comparisons(values, right, own)
+        moved = (won - won_own / 2 - value * (pairs - pairs_own / 2)) / total
         for side in (right, ~right):
             several = len(np.unique(clusters[there & side]))
             moved[side] *= np.sqrt(several / max(several - 1, 1))
