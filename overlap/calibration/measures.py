@@ -154,7 +154,7 @@ def equal_mass_bins(confidence: np.ndarray, bins: int) -> tuple[np.ndarray, np.n
     """
     if not len(confidence):
         return np.full(bins + 1, np.nan), np.zeros(0, dtype=np.int64)
-    edges = np.quantile(confidence, np.linspace(0, 1, bins + 1))
+    edges = np.percentile(confidence, 100 * np.linspace(0, 1, bins + 1))  # rounded as in scikit-learn
     return edges, np.searchsorted(edges[1:-1], confidence, side="left")
 
 
