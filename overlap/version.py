@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 DISTRIBUTION = "support-overlap"
-SCHEMA = 2
+SCHEMA = 3
 """Version of the files of a run; every change that affects readers increases it."""
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from overlap.version import SCHEMA
+
 mpl.use("Agg")
 
 KINDS = {"base": "sft", "teacher data": "td", "on-policy": "opd"}
@@ -113,7 +115,7 @@ def write_run(
     path.mkdir()
     stages = [{"name": name, "type": kind} for name, kind in KINDS.items()]
     recipe = {"name": "made up", "support": {"k": 32, "temperature": 1.0}, "stages": stages}
-    (path / "resolved.json").write_text(json.dumps({"schema": 2, "recipe": recipe}), encoding="utf-8")
+    (path / "resolved.json").write_text(json.dumps({"schema": SCHEMA, "recipe": recipe}), encoding="utf-8")
     begun, metrics, decisions, probes = [], [], [], []
     evaluations = [evaluation_row(0, "base", "teacher", 0.1)]
     start = reading = before = 0

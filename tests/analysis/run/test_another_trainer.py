@@ -11,6 +11,7 @@ from analysis.figures import overlap_over_training, strata, wer_against_overlap
 from analysis.inference import stage_changes
 from analysis.report import write_report
 from overlap.errors import UserError
+from overlap.version import SCHEMA
 
 UTTERANCES = {f"call-{i}": ("call two five", "call two five" if i % 3 else "call two nine") for i in range(8)}
 SPELLED = [b"call", b" two", b" five", None]
@@ -52,7 +53,7 @@ def foreign(tmp_path):
         (path / folder).mkdir(parents=True)
     stages = [{"name": "labels", "type": "sft"}, {"name": "rollouts", "type": "opd"}]
     recipe = {"name": "theirs", "stages": stages, "support": {"k": 4, "temperature": 1.0}}
-    (path / "resolved.json").write_text(json.dumps({"schema": 2, "recipe": recipe}), encoding="utf-8")
+    (path / "resolved.json").write_text(json.dumps({"schema": SCHEMA, "recipe": recipe}), encoding="utf-8")
     first = {"visit": 0, "stage": "labels", "type": "sft", "first_step": 0, "started_from": "model"}
     second = {"visit": 1, "stage": "rollouts", "type": "opd", "first_step": 20, "started_from": "previous"}
     none, before = {"source_visit": None, "source_step": None}, {"source_visit": 0, "source_step": 20}
@@ -153,7 +154,7 @@ def test_another_schema_is_refused_in_one_line(foreign, change, said):
         with pytest.raises(ValueError, match=said) as error:
             read(foreign)
         assert str(error.value).startswith(f"{foreign}: written by support-overlap ")
-        assert "this version reads schema 2. Use the version that wrote it, or make the run again" in str(error.value)
+        assert "this version reads schema 3. Use the version that wrote it, or make the run again" in str(error.value)
 
 
 @pytest.mark.parametrize("support", [None, {}, {"temperature": 1.0}])

@@ -12,6 +12,7 @@ from analysis.run.kinds import Record, required
 from analysis.run.records import Decision, Evaluation, Metric, Probe, Trace, Transcript
 from analysis.run.traces import positions
 from overlap.plain_json import dumps
+from overlap.version import SCHEMA
 from tests.analysis.conftest import write_traces, write_transcripts
 
 
@@ -88,7 +89,7 @@ def test_a_damaged_recipe_is_named(straight):
     (straight / "resolved.json").write_text("{")
     with pytest.raises(ValueError, match=r"resolved\.json: not JSON"):
         load(straight)
-    (straight / "resolved.json").write_text(json.dumps({"schema": 2}))
+    (straight / "resolved.json").write_text(json.dumps({"schema": SCHEMA}))
     with pytest.raises(ValueError, match=r"resolved\.json: fields \['recipe'\] are missing"):
         load(straight)
 

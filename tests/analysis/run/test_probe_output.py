@@ -10,10 +10,11 @@ from analysis.figures import mass_distribution, position_profile
 from analysis.report import write_report
 from analysis.stages.probe_reading import probe_reading
 from analysis.watching import watch
+from overlap.version import SCHEMA
 from tests.analysis.report.conftest import trace_frame
 
 ABOUT = {"student": "small", "teacher": "large", "manifest": "calls.jsonl", "k": 4, "temperature": 1.0}
-ABOUT |= {"schema": 2}
+ABOUT |= {"schema": SCHEMA}
 
 
 def write_trace(path, n=12, about=True, **changes):

@@ -12,6 +12,7 @@ from analysis import compare, load, load_many, stage_table
 from analysis.report import write_report
 from distill.cli import main
 from overlap.errors import UserError
+from overlap.version import SCHEMA
 
 RATE = {"value": 0.25, "low": 0.1, "high": 0.4, "errors": 6, "total": 24}
 
@@ -34,7 +35,7 @@ def write_run(path, **rates):
     (path / "probes").mkdir(parents=True)
     stages = [{"name": "labels", "type": "sft"}, {"name": "rollouts", "type": "opd"}]
     recipe = {"name": "theirs", "stages": stages, "support": {"k": 4, "temperature": 1.0}}
-    (path / "resolved.json").write_text(json.dumps({"schema": 2, "recipe": recipe}), encoding="utf-8")
+    (path / "resolved.json").write_text(json.dumps({"schema": SCHEMA, "recipe": recipe}), encoding="utf-8")
     first = {"visit": 0, "stage": "labels", "type": "sft", "first_step": 0, "started_from": "model"}
     second = {"visit": 1, "stage": "rollouts", "type": "opd", "first_step": 2, "started_from": "previous"}
     none, before = {"source_visit": None, "source_step": None}, {"source_visit": 0, "source_step": 2}
