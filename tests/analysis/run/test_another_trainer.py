@@ -143,7 +143,7 @@ def test_it_may_hold_its_overlap_alone(foreign):
     ("change", "said"),
     [
         ({"schema": None}, "of an unknown version before files had a schema version"),
-        ({"schema": 3, "versions": {"support-overlap": "7.1"}}, "support-overlap 7.1 in schema 3"),
+        ({"schema": 9, "versions": {"support-overlap": "7.1"}}, "support-overlap 7.1 in schema 9"),
     ],
 )
 def test_another_schema_is_refused_in_one_line(foreign, change, said):
