@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,25 @@ def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[st
         finished=traces["finished"].tolist(),
         references=[text if isinstance(text, str) else None for text in traces["reference"]],
     )
+    found |= _forms(traces, names, ranges)
     for name, item in found.items():
         yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | item.to_dict()
+
+
+def _forms(traces: pd.DataFrame, names: Sequence[Any], ranges: Ranges) -> dict[str, Estimate]:
+    """Return statistics over some of the positions; those past the teacher's transcripts are not in a trace."""
+    import torch  # here: the import takes seconds, and other readers do without
+
+    from overlap.statistics.forms import form_estimates, form_masks, form_sums
+
+    def padded(column: Any, filling: float | bool) -> torch.Tensor:
+        rows = [torch.as_tensor(np.array(row)) for row in column]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=filling)
+
+    tokens, used = padded(traces["token_ids"], -1), padded(traces["used"], False)
+    masks = form_masks(tokens, tokens >= 0, torch.tensor(traces["finished"].to_numpy(dtype=bool)))
+    values = {str(name): padded(traces[name], math.nan) for name in names}
+    return form_estimates([form_sums(values, masks, traces["id"].tolist(), used=used)], ranges=ranges)
 
 
 def _funnel_rows(funnel: Funnel, states: str, utterances: int) -> Iterator[dict[str, Any]]:

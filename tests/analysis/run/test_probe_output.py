@@ -56,7 +56,7 @@ def test_the_report_of_a_trace_names_models_and_ends_in_the_same_verdict(tmp_pat
     assert all(f"| {name} | {ABOUT[name]} |" in text for name in ("student", "teacher", "manifest"))
     assert "No gate has read" not in text
     assert "No stage can be judged" not in text
-    assert report.to_dict()["runs"][0]["first_reading"][0]["statistic"] == "used"
+    assert report.to_dict()["runs"][0]["first_reading"][0]["statistic"] == "end_of_text"
     page = write_report(path, tmp_path / "report.html")
     assert page.sections[0].state == "one probe of 12 utterances, on the student's rollouts"
 
