@@ -18,3 +18,14 @@ def _version() -> str:
 
 
 __version__ = _version()
+
+
+def remedy_for(writer: str | None) -> str:
+    """What to do with files that this version does not read.
+
+    Args:
+        writer: The version that wrote them; None if unknown.
+    """
+    if writer is None or writer == __version__:  # before a release, many commits have one number
+        return "Make the run again, or use the commit that wrote it: CHANGELOG.md says what changed since"
+    return f"Make the run again, or use {DISTRIBUTION} {writer}"

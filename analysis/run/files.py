@@ -13,6 +13,7 @@ from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
 from .columns import check_column
+from .doubled import ONCE, check_once
 from .records import check_record
 
 
@@ -49,7 +50,7 @@ def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
-        UserError: A line is damaged; names it and the field. A last line without a line end is still being written and
+        UserError: A line is damaged, or there twice; names it and the field. A last line without a line end is still being written and
             is ignored.
     """
     if not path.exists():
@@ -62,6 +63,8 @@ def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(required))
     frame = pd.json_normalize(rows)
+    if path.name in ONCE:
+        check_once([(path, frame)], ONCE[path.name], "line")
     # JSON has no NaN: a column of only nulls contains undefined numbers. Infinite ones are written as text.
     undefined = frame.columns[frame.isna().all()]
     infinite = [name for name in frame if _has_infinite(frame[name].tolist(), known=_is_number(str(name), required))]

@@ -25,6 +25,7 @@ from .columns import (
     TRANSCRIPT_COLUMNS,
     VISIT_COLUMNS,
 )
+from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .probe_output import read_probe
 from .records import RATES, check_places
@@ -141,6 +142,7 @@ class Run:
             unit, path = units[row["set"]], self.path / str(row["transcripts"])
             if path.exists():
                 frame = read_parquet(path, TRANSCRIPT_COLUMNS | dict.fromkeys(counted_by(unit), "integer"))
+                check_once([(path, frame)], ONCE["transcripts"])
                 for place, name in enumerate(EVALUATED):
                     frame.insert(place, name, row[name])
                 frame["normalizer"] = normalizer_of(row)
@@ -235,10 +237,12 @@ def _probed(path: Path) -> Run:
 
 def _probes(folder: Path) -> pd.DataFrame:
     """All probes of a run, one file each, in the order of the run."""
-    parts = [read_parquet(path, PROBE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
-    if not parts:
+    parts = [(path, read_parquet(path, PROBE_COLUMNS)) for path in sorted(folder.glob("*.parquet"))]
+    check_once(parts, ONCE["probes"])
+    filled = [frame for _, frame in parts if len(frame)]
+    if not filled:
         return pd.DataFrame(columns=list(PROBE_COLUMNS))
-    return pd.concat(parts, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
+    return pd.concat(filled, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
 def _evaluations(path: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
-from overlap.version import DISTRIBUTION
+from overlap.version import DISTRIBUTION, remedy_for
 
 from .columns import (
     OPTIONAL,
@@ -73,5 +73,5 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
     version = versions.get(DISTRIBUTION) if isinstance(versions, dict) else None
     raise UserError(
         f"{path}: written by {DISTRIBUTION} {version or 'of an unknown version'} {schema}; this version reads schema "
-        f"{SCHEMA}. Use the version that wrote it, or make the run again"
+        f"{SCHEMA}. {remedy_for(version)}"
     )

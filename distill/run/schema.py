@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from overlap.version import DISTRIBUTION
+from overlap.version import DISTRIBUTION, remedy_for
 
 SCHEMA = 2
 """Version of the files of a run; every change that affects readers increases it."""
@@ -62,7 +62,4 @@ def foreign_schema(found: Mapping[str, Any], writer: Mapping[str, Any]) -> str |
     versions = writer.get("versions")
     version = versions.get(DISTRIBUTION) if isinstance(versions, Mapping) else None
     by = f"{DISTRIBUTION} {version or 'of an unknown version'}"
-    return (
-        f"written by {by} {schema}; this version reads schema {SCHEMA}. Use the version that wrote it, or make the run "
-        "again"
-    )
+    return f"written by {by} {schema}; this version reads schema {SCHEMA}. {remedy_for(version)}"

@@ -101,6 +101,28 @@ def test_stages_may_have_their_names_and_types_alone(small, capsys):
     assert "2 · run 4 steps" in out
 
 
+@pytest.mark.parametrize("steps", [0, 4], ids=["between steps", "after a step"])
+def test_the_view_takes_stages_that_the_recipe_lacks(small, capsys, steps):
+    """Only `visits.jsonl` must name the recipe's stages; its visit says where a row belongs."""
+    for at, log in ((1, "decisions"), (3, "metrics")):
+        change(small / f"{log}.jsonl", at, stage="theirs")
+    if not steps:
+        (small / "metrics.jsonl").unlink()
+    else:
+        lines(small / "decisions.jsonl", rows_of(small / "decisions.jsonl")[:1])
+    assert "stage 2 of 2" in shown(capsys, "watch", small, "--once")
+    (small / "visits.jsonl").unlink()
+    assert "stage 1 of 2" in shown(capsys, "watch", small, "--once")
+
+
+def test_the_view_needs_a_stage(small, capsys):
+    (small / "visits.jsonl").unlink()
+    resolved(lambda tree: tree["recipe"].update(stages=[]))(small)
+    with pytest.raises(SystemExit):
+        main(["watch", str(small), "--once"])
+    assert "field `recipe.stages` is empty; write it as" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     "rates",
     [
