@@ -125,6 +125,10 @@ class RunDirectory:
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(line)
 
+    def rows_of(self, log: str) -> list[dict[str, Any]]:
+        """The rows of a log so far."""
+        return [json.loads(line) for line in (self.path / f"{log}.jsonl").read_bytes().splitlines()]
+
     def append_probes(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add a probe's rows, as a Parquet file of their own.
 
