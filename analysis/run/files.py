@@ -50,15 +50,18 @@ def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
-        UserError: A line is damaged, or there twice; names it and the field. A last line without a line end is still being written and
-            is ignored.
+        UserError: A line is damaged, or there twice; names it and the field. A last line without a line end is still
+            being written and is ignored.
     """
     if not path.exists():
         return pd.DataFrame(columns=list(required))
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):
-            rows.append(row := read_object(line, where := f"{path}, line {number}", required))
+            where = f"{path}, line {number}"
+            if not line.strip():
+                raise UserError(f"{where}: the line is empty; delete it")
+            rows.append(row := read_object(line, where, required, "line"))
             check_record(row, path.name, required, where)
     if not rows:
         return pd.DataFrame(columns=list(required))
@@ -85,13 +88,13 @@ def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
     return all(isinstance(value, float) or type(value) is int for value in rest) and (bool(rest) or known)
 
 
-def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, Any]:
-    """A JSON object that has certain fields.
+def read_object(text: bytes, where: str, required: Iterable[str], unit: str = "file") -> dict[str, Any]:
+    """A JSON object that has certain fields; see `read_json` for the rest.
 
     Raises:
         UserError: It is not one; names its place.
     """
-    row = read_json(text, where)
+    row = read_json(text, where, unit)
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [name for name in required if name not in row]
@@ -100,8 +103,13 @@ def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, A
     return row
 
 
-def read_json(text: bytes, where: str) -> Any:
+def read_json(text: bytes, where: str, unit: str = "file") -> Any:
     """The value of a JSON text.
+
+    Args:
+        text: UTF-8.
+        where: Its place, for messages.
+        unit: What may be deleted if it is none: the whole file, or a line of it.
 
     Raises:
         UserError: It is not JSON; names its place.
@@ -109,4 +117,4 @@ def read_json(text: bytes, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
+        raise UserError(f"{where}: not JSON ({error}); restore the file from a copy, or delete the {unit}") from error

@@ -17,7 +17,7 @@ from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding
 from ..teacher import ServedTeacher
-from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive, section
+from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive
 
 
 @checked_arguments
@@ -60,7 +60,7 @@ def evaluate(
     require_models(model=model)
     find_normalizer(normalizer)
     require_positive(batch_size=batch_size, max_seconds=max_seconds)
-    decoding = section(Decoding, max_new_tokens=max_new_tokens)
+    decoding = Decoding(max_new_tokens=max_new_tokens)
     data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
     recognizer = loaded(model, loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps))
     utterances = data.checked_one(recognizer)

@@ -179,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _take_what_the_encoding_lacks()
     with _ending_softly(), _warning_in_a_line():
         try:
+            _refuse_empty(words)
             code = app(words, console=PipedConsole(), error_console=stderr, result_action="return_value") or 0
             _flush()
         except BrokenPipeError:
@@ -208,6 +209,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = ExitCode.INTERRUPTED
         _let_go_of_output()
     sys.exit(code)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an empty word, as an unset variable of a shell leaves it: as a path, it would be the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word:
+            raise UserError(f"{before if before.startswith('--') else 'an argument'} is an empty text; give its value")
 
 
 def _say_error(error: BaseException, debug: bool, words: str, *remedy: str) -> None:

@@ -56,7 +56,9 @@ def test_an_utterance_is_traced_once(straight, tmp_path):
     path = write_traces(straight, 100, "base", LENGTHS)
     copy = path.with_name("z.parquet")
     shutil.copy(path, copy)
-    said = f"{copy}, row 1: step 100, visit 0, states 'student', id 'probe-0' is also in {path}, row 1; one of the files"
+    said = (
+        f"{copy}, row 1: step 100, visit 0, states 'student', id 'probe-0' is also in {path}, row 1; one of the files"
+    )
     with pytest.raises(UserError, match=re.escape(said)):
         write_report(straight, tmp_path / "report.md")
 

@@ -243,6 +243,22 @@ def test_every_command_refuses_them(small, capsys):
         assert "decisions.jsonl, line 1: field `levels` is null" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("\n", "decisions.jsonl, line 2: the line is empty; delete it"),
+        ("{\n", "decisions.jsonl, line 2: not JSON ("),
+        ("{\n", "; restore the file from a copy, or delete the line"),
+    ],
+)
+def test_a_line_that_is_none_is_named(small, line, said):
+    log = small / "decisions.jsonl"
+    rows = log.read_text("utf-8").splitlines(keepends=True)
+    log.write_text("".join([rows[0], line, *rows[1:]]), "utf-8")
+    with pytest.raises(UserError, match=re.escape(said)):
+        load(small)
+
+
 def test_missing_visits_are_said_to_be_missing(small, tmp_path):
     (small / "visits.jsonl").unlink()
     report = write_report(small, tmp_path / "report.md")
