@@ -21,7 +21,7 @@ stages: the latter needs a row at the end of each visit and one at the end of th
 changes at each position. `distill report` needs no more than `resolved.json` with `recipe.stages` and
 `recipe.support`; a verdict on a stage needs `visits.jsonl`, `decisions.jsonl` and a probe at the stage's end, and its
 change in error rate `evaluations.jsonl`. The report names what is missing. Run directories and checkpoints without a
-schema version, or of another one, are refused.
+schema version, or of another one, are refused, and so are rows that are there twice.
 
 (Generated from the schema by `python -m distill.run > distill/run/RUN_DIRECTORY.md`.)
 """

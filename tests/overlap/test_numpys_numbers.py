@@ -34,16 +34,16 @@ def test_sizes_of_sets(logits):
     assert ComparisonSettings(k=EIGHT) is not None
     for wrong in (True, np.bool_(True), 8.0, np.float64(8), "8", np.int64(0)):
         with pytest.raises(UserError, match="k: expected an integer of at least 1, received"):
-            measure(logits, logits, k=wrong)  # pyright: ignore[reportArgumentType]
+            measure(logits, logits, k=wrong)
 
 
 def test_sweeps_over_an_array(logits):
-    found = sweep(logits, logits, ks=np.array([1, 2]), temperatures=np.array([1.0, 2.0]))  # pyright: ignore
+    found = sweep(logits, logits, ks=np.array([1, 2]), temperatures=np.array([1.0, 2.0]))
     assert set(found) == {(k, t) for k in (1, 2) for t in (1.0, 2.0)}
     assert all(type(k) is int and type(t) is float for k, t in found)
     for wrong in ([], 8, None, np.array([])):
         with pytest.raises(UserError, match=r"ks: expected a list of at least one number, such as ks=\[8\], received"):
-            sweep(logits, logits, ks=wrong)  # pyright: ignore[reportArgumentType]
+            sweep(logits, logits, ks=wrong)
 
 
 def test_settings_and_steps_of_gates():
@@ -57,9 +57,9 @@ def test_settings_and_steps_of_gates():
     assert type(Plateau("vuss", patience=np.int64(2)).patience) is int
     for wrong in (True, 2.0, np.float64(2), np.int64(-1), None):
         with pytest.raises(UserError, match="step: expected the whole number of steps"):
-            gate.read({}, wrong)  # pyright: ignore[reportArgumentType]
+            gate.read({}, wrong)
         with pytest.raises(UserError, match="steps: expected a whole number of at least 1, received"):
-            FixedSteps(wrong)  # pyright: ignore[reportArgumentType]
+            FixedSteps(wrong)
 
 
 def test_bins_and_counts():
@@ -72,7 +72,7 @@ def test_bins_and_counts():
         with pytest.raises(UserError, match=r"funnel: expected whole numbers of at least 0, received .'used': "):
             Funnel(wrong)
     with pytest.raises(UserError, match=r"received .'used_unfinished': 0"):
-        Funnel({"used": 3}, 0.5)  # pyright: ignore[reportArgumentType]
+        Funnel({"used": 3}, 0.5)
 
 
 def test_states_are_those_that_there_are(logits):
