@@ -36,6 +36,7 @@ class Visit:
             before, or `entry`: after a fall back, those with which the visit that was left had begun.
         source_visit: The visit that had them; None for the recipe's model.
         source_step: Training step that they are of, likewise.
+        gated: Whether a gate was read in it, as trainers without gates do not.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Visit:
     started_from: str = "previous"
     source_visit: int | None = None
     source_step: int | None = None
+    gated: bool = True
 
     @property
     def steps(self) -> int:
@@ -63,7 +65,7 @@ class Visit:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it was left because its steps were spent, before its gate opened."""
+        """Whether it was left because its steps were spent, before its gate opened if it has one."""
         return self.gate == EXHAUSTED
 
     @property
@@ -121,6 +123,7 @@ def _end(readings: pd.DataFrame) -> dict[str, Any]:
         "gate": str(chosen["gate"]),
         "reason": str(reason),
         "outcome": outcome,
+        "gated": not bool(readings["gate"].isin((EXHAUSTED, ENTRY, RUN)).all()),
     }
 
 

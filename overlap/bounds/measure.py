@@ -213,7 +213,7 @@ def bounds_given_set(
     check_topk_logprobs(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
     admissible, teacher_admissible = _admissible(settings, table, width, n_teacher, device)
     space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device)
-    check_k(k, space.n_student, "the student's logits")
+    k = check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
 
     grid = mask.reshape(shape or (1,))
