@@ -30,8 +30,11 @@ def located(location: str | Path) -> str:
 
     Raises:
         FileNotFoundError: The demo has no such file or folder.
+        UserError: It is empty.
     """
     text = str(location)
+    if not text:  # it would stand for the current folder
+        raise UserError("the location is an empty text; give a path, a name on the Hub, or one in `demo:`")
     if not text.startswith(PACKAGED):
         return str(Path(text).expanduser()) if text.startswith("~") else text
     path = packaged(text.removeprefix(PACKAGED))
@@ -60,7 +63,7 @@ def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | N
     """
     problems = [
         *(f"{key}: {problem}" for key, place in manifests.items() if (problem := _no_manifest(place))),
-        *(f"{key}: {problem}" for key, place in models.items() if place and (problem := _no_model(place))),
+        *(f"{key}: {problem}" for key, place in models.items() if place is not None and (problem := _no_model(place))),
     ]
     if problems:
         raise FileNotFoundError("\n  ".join(problems))
@@ -142,7 +145,7 @@ def refuse_to_replace(output: Path, key: str, inputs: Iterable[tuple[str, str | 
         return
     there = output.resolve()
     for name, location in inputs:
-        place = None if location is None else _path(str(location))
+        place = None if location is None else path_of(str(location))
         if place is None or not place.exists():
             continue
         if place.samefile(there):
@@ -155,8 +158,10 @@ def refuse_to_replace(output: Path, key: str, inputs: Iterable[tuple[str, str | 
 def _no_manifest(location: str) -> str:
     if location.startswith(DATASET):
         return ""
-    path = _path(location)
+    path = path_of(location)
     remedy = "give the path of a JSON Lines file, one utterance a line"
+    if not location:
+        return f"the manifest is an empty text; {remedy}"
     if path.is_dir():
         return f"the manifest {location} is a folder; {remedy}"
     if broken := describe_broken_link(path):
@@ -165,8 +170,10 @@ def _no_manifest(location: str) -> str:
 
 
 def _no_model(location: str) -> str:
-    path = _path(location)
+    path = path_of(location)
     remedy = "give a folder that holds a config.json, or a Hub name"
+    if not location:
+        return f"the model is an empty text; {remedy}"
     if path.is_file():
         return f"the model {location} is a file; {remedy}"
     if broken := describe_broken_link(path):
@@ -177,7 +184,8 @@ def _no_model(location: str) -> str:
     )
 
 
-def _path(location: str) -> Path:
+def path_of(location: str) -> Path:
+    """Return the path of a file or folder; `demo:…` and `~` are replaced, and it may be missing."""
     demo = location.startswith(PACKAGED)
     return packaged(location.removeprefix(PACKAGED)) if demo else Path(location).expanduser()
 
@@ -192,4 +200,6 @@ def _nearest_path(path: Path) -> str:
     alike = difflib.get_close_matches(path.stem, {other.stem for other in others}, n=1)
     names = [other.name for other in others if [other.stem] == alike]
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.0)
-    return f"did you mean {near[0]}?" if near else ""
+    demo = packaged("")
+    within = PACKAGED + f"{folder.relative_to(demo)}/".removeprefix("./") if folder.is_relative_to(demo) else ""
+    return f"did you mean {within}{near[0]}?" if near else ""

@@ -10,6 +10,7 @@ import difflib
 import functools
 import inspect
 import reprlib
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
@@ -31,6 +32,7 @@ _WORDS = {
     bool: "True or False",
     types.NoneType: "None",
 }
+_PACKAGES = ("overlap", "distill", "analysis")
 _NUMBERS: dict[object, type] = {int: Integral, float: Real}  # NumPy's numbers are some as well
 
 
@@ -66,6 +68,23 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     return checking
 
 
+def whole_number(value: object) -> int | None:
+    """Return a whole number as Python's own, also if it is one of NumPy's; None for anything else and truth values.
+
+    >>> whole_number(8), whole_number(8.0), whole_number(True)
+    (8, None, None)
+    """
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+
+
+def callers_level() -> int:
+    """Return the `stacklevel` of a warning to a user: how far up the nearest code outside this distribution is."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def require_kind(name: str, value: object, kind: Any) -> None:
     """Refuse a value that an annotation does not allow.
 
@@ -77,11 +96,19 @@ def require_kind(name: str, value: object, kind: Any) -> None:
     Raises:
         UserError: Names the argument, what is expected, and what was received.
     """
+    if isinstance(value, str) and not value and Path in _parts(kind):  # it would stand for the current folder
+        raise UserError(f"{name}: expected {_words(kind)}, received an empty text")
     if not _fits(value, kind):
         choices = [str(one) for part in _parts(kind) if get_origin(part) is Literal for one in get_args(part)]
         near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         meant = f'; did you mean "{near[0]}"?' if near else ""
-        raise UserError(f"{name}: expected {_words(kind)}, received {reprlib.repr(value)}{meant}")
+        raise UserError(f"{name}: expected {_words(kind)}, received {_shown(value)}{meant}")
+
+
+def _shown(value: object) -> str:
+    """Return a value in one short line; the kind alone of what prints as a table, such as a frame."""
+    shown = reprlib.repr(value)
+    return f"a {type(value).__name__}" if "\n" in shown else shown
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:

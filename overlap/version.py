@@ -37,7 +37,15 @@ def foreign_schema(found: Mapping[str, Any], writer: Mapping[str, Any]) -> str |
     versions = writer.get("versions")
     version = versions.get(DISTRIBUTION) if isinstance(versions, Mapping) else None
     by = f"{DISTRIBUTION} {version or 'of an unknown version'}"
-    return (
-        f"written by {by} {schema}; this version reads schema {SCHEMA}. Use the version that wrote it, or make the run "
-        "again"
-    )
+    return f"written by {by} {schema}; this version reads schema {SCHEMA}. {_remedy_for(version)}"
+
+
+def _remedy_for(writer: str | None) -> str:
+    """Return what to do with files that this version does not read.
+
+    Args:
+        writer: The version that wrote them; None if unknown.
+    """
+    if writer is None or writer == __version__:  # before a release, many commits have one number
+        return "Make the run again, or use the commit that wrote it: CHANGELOG.md says what changed since"
+    return f"Make the run again, or use {DISTRIBUTION} {writer}"

@@ -70,6 +70,7 @@ def stage_facts(
                 outcome=visit.outcome,
                 start_evaluated=before is not None,
                 exhausted=visit.exhausted,
+                gated=visit.gated,
                 waiting=_waiting_reason(run, visit),
                 worsened=_worsened_statistics(changes, visit),
                 controls=tuple(one for one in beside if not isinstance(one, str)),

@@ -12,6 +12,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
+from .doubled import ONCE, check_once
 from .kinds import REMEDY, Record, check_column, check_record, fields, plain, required
 
 
@@ -48,8 +49,8 @@ def read_log(path: Path, record: type[Record]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
-        UserError: It is a folder, or a line is damaged; names it and the field. A last line without a line end is still
-            being written and is ignored.
+        UserError: It is a folder, or a line is damaged, or there twice; names it and the field. A last line without a
+            line end is still being written and is ignored.
     """
     if not path.exists():
         return pd.DataFrame(columns=list(required(record)))
@@ -58,10 +59,15 @@ def read_log(path: Path, record: type[Record]) -> pd.DataFrame:
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):
-            rows.append(read_record(line, f"{path}, line {number}", record))
+            where = f"{path}, line {number}"
+            if not line.strip():
+                raise UserError(f"{where}: the line is empty; delete it")
+            rows.append(read_record(line, where, record, "line"))
     if not rows:
         return pd.DataFrame(columns=list(required(record)))
     frame = pd.json_normalize(rows)
+    if path.name in ONCE:
+        check_once([(path, frame)], ONCE[path.name], "line")
     # JSON has no NaN: a column of only nulls contains undefined numbers. Infinite ones are written as text.
     undefined = frame.columns[frame.isna().all()]
     infinite = [name for name in frame if _has_infinite(frame[name].tolist(), known=_is_number(str(name), record))]
@@ -82,24 +88,24 @@ def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
     return all(isinstance(value, float) or type(value) is int for value in rest) and (bool(rest) or known)
 
 
-def read_record(text: bytes, where: str, record: type[Record]) -> dict[str, Any]:
-    """A JSON object, checked to be such a record.
+def read_record(text: bytes, where: str, record: type[Record], unit: str = "file") -> dict[str, Any]:
+    """A JSON object, checked to be such a record; see `read_json` for the rest.
 
     Raises:
         UserError: It is not one; names its place and the field.
     """
-    row = read_object(text, where, required(record))
+    row = read_object(text, where, required(record), unit)
     check_record(row, record, where)
     return row
 
 
-def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, Any]:
-    """A JSON object that has certain fields.
+def read_object(text: bytes, where: str, required: Iterable[str], unit: str = "file") -> dict[str, Any]:
+    """A JSON object that has certain fields; see `read_json` for the rest.
 
     Raises:
         UserError: It is not one; names its place.
     """
-    row = read_json(text, where)
+    row = read_json(text, where, unit)
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [name for name in required if name not in row]
@@ -108,8 +114,13 @@ def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, A
     return row
 
 
-def read_json(text: bytes, where: str) -> Any:
+def read_json(text: bytes, where: str, unit: str = "file") -> Any:
     """The value of a JSON text.
+
+    Args:
+        text: UTF-8.
+        where: Its place, for messages.
+        unit: What may be deleted if it is none: the whole file, or a line of it.
 
     Raises:
         UserError: It is not JSON; names its place.
@@ -117,4 +128,4 @@ def read_json(text: bytes, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
+        raise UserError(f"{where}: not JSON ({error}); restore the file from a copy, or delete the {unit}") from error

@@ -14,6 +14,7 @@ import pandas as pd
 
 from overlap.errors import UserError
 
+from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .kinds import Integer, required
 from .probe_output import read_probe
@@ -134,6 +135,7 @@ class Run:
             unit, path = units[row["set"]], self.path / str(row["transcripts"])
             if path.exists():
                 frame = read_parquet(path, required(Transcript) | dict.fromkeys(counted_by(unit), Integer))
+                check_once([(path, frame)], ONCE["transcripts"])
                 for place, name in enumerate(EVALUATED):
                     frame.insert(place, name, row[name])
                 frame["normalizer"] = normalizer_of(row)
@@ -207,6 +209,7 @@ def load(path: str | Path) -> Run:
     logs = [path / f"{name}.jsonl" for name in ("metrics", "decisions", "evaluations")]
     metrics, decisions, evaluations = read_log(logs[0], Metric), read_log(logs[1], Decision), _evaluations(logs[2])
     probes = {file: read_parquet(file, required(Probe)) for file in sorted((path / "probes").glob("*.parquet"))}
+    check_once(list(probes.items()), ONCE["probes"])
     # After the others: a trainer at work writes the row of a visit before those that belong to it.
     begun = read_log(path / "visits.jsonl", BegunVisit)
     check_places(path / "visits.jsonl", resolved["recipe"]["stages"], begun)
@@ -227,9 +230,10 @@ def _probed(path: Path) -> Run:
 
 def _in_order(parts: Collection[pd.DataFrame]) -> pd.DataFrame:
     """All probes of a run in the order of the run, from one frame each."""
-    if not parts:
+    filled = [frame for frame in parts if len(frame)]
+    if not filled:
         return pd.DataFrame(columns=list(required(Probe)))
-    return pd.concat(parts, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
+    return pd.concat(filled, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
 def _evaluations(path: Path) -> pd.DataFrame:

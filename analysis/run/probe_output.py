@@ -16,6 +16,7 @@ from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
+from .doubled import check_once
 from .files import read_parquet, require_columns
 from .kinds import required
 from .records import Place, Trace
@@ -48,6 +49,7 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
         check_schema(path, about)
     require_columns(frame, path, COLUMNS, WRITER)
     check_lengths(frame, path)
+    check_once([(path, frame)], ("states", "id"))
     if frame.empty:
         raise UserError(f"{path} holds no utterance; make it again with `distill probe --output {path}`")
     for name in CONSTANT:

@@ -10,6 +10,7 @@ import pandas as pd
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
 
+from .doubled import ONCE, check_once
 from .files import read_parquet
 from .kinds import Number, check_column, required
 from .records import Trace, Utterance
@@ -26,17 +27,20 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
         probes: The run's probes. Files of steps without a probe are left over from before a resumption and are ignored.
 
     Raises:
-        UserError: A file is damaged; names it and the columns.
+        UserError: A file is damaged, or an utterance is traced twice; names the files, and the columns or rows.
     """
     known = set(zip(probes["step"], probes["visit"], strict=True))
-    frames = []
+    parts = []
     for path in sorted(folder.glob("*.parquet")):
         frame = read_parquet(path, required(Trace))
         check_lengths(frame, path)
-        frames.append(frame[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]])
-    if not frames:
+        probed = [place in known for place in zip(frame["step"], frame["visit"], strict=True)]
+        parts.append((path, frame.loc[np.array(probed, dtype=bool)]))  # an empty list would be one of columns
+    check_once(parts, ONCE["traces"])
+    filled = [frame for _, frame in parts if len(frame)]
+    if not filled:
         return pd.DataFrame(columns=list(required(Trace)))
-    return pd.concat(frames, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
+    return pd.concat(filled, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
 def positions(traces: pd.DataFrame) -> pd.DataFrame:

@@ -37,6 +37,7 @@ class Visit:
             of the visit that was left whose transcripts ended most often.
         source_visit: The visit that had them; None for the recipe's model.
         source_step: Training step that they are of, likewise.
+        gated: Whether a gate was read in it, as trainers without gates do not.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Visit:
     started_from: str = "previous"
     source_visit: int | None = None
     source_step: int | None = None
+    gated: bool = True
 
     @property
     def steps(self) -> int:
@@ -64,7 +66,7 @@ class Visit:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it was left because its steps were spent, before its gate opened."""
+        """Whether it was left because its steps were spent, before its gate opened if it has one."""
         return self.gate == EXHAUSTED
 
     @property
@@ -122,6 +124,7 @@ def _end(readings: pd.DataFrame) -> dict[str, Any]:
         "gate": str(chosen["gate"]),
         "reason": str(reason),
         "outcome": outcome,
+        "gated": not bool(readings["gate"].isin((EXHAUSTED, ENTRY, RUN)).all()),
     }
 
 

@@ -29,7 +29,7 @@ STATISTICS = {
 
 PLACE = ("model", "stage", "visit", "first_step", "last_step", "steps")
 COUNTS = ("n_positions", "n_groups", "n_undefined")
-WHY = ("decision", "gate", "reason")
+WHY = ("decision", "gate", "reason", "gated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ def stage_table(run: Run) -> StageTable:
             }
             | _error_rate(rows_at_end(run, students, visit, latest=True), rate)
             | _overlap(rows_at_end(run, probes, visit))
-            | {"decision": visit.decision, "gate": visit.gate, "reason": visit.why}
+            | {"decision": visit.decision, "gate": visit.gate, "reason": visit.why, "gated": visit.gated}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
     measured = [*estimates, f"n_{ERROR_RATES[rate]}", "evaluated", *COUNTS]
@@ -190,7 +190,9 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _why(row: dict[str, Any]) -> str:
     words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
-    if row["decision"] == "advance" and row["gate"] == EXHAUSTED:
+    if row["decision"] == "advance" and not row["gated"]:
+        words = {"advance": "left: "}
+    elif row["decision"] == "advance" and row["gate"] == EXHAUSTED:
         words = {"advance": "left with its gate shut: "}
     return words.get(row["decision"], "") + row["reason"]  # the reason already contains how the run ended
 

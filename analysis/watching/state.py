@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from overlap.errors import UserError
 
 from ..run.files import read_json, read_object
+from ..run.kinds import REMEDY
 from ..run.load import Run, load
 from ..run.process import read_process
 
@@ -106,6 +108,8 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
     run = load(path)
     if run.probed is not None:
         raise UserError(f"{path} is the trace of a probe, not a run; see it with `distill report {path}`")
+    if not run.stages:
+        raise UserError(f"{run.path / 'resolved.json'}: field `recipe.stages` is empty; {REMEDY}")
     process = read_process(run.path, now)
     (stage, stage_step, step), (outcome, reason) = _position(run), run.ended or (None, "")
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
@@ -118,20 +122,26 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
 
 def _position(run: Run) -> tuple[int, int, int]:
     """Return the index of the stage, steps in it, and steps of the run."""
-    names = [stage["name"] for stage in run.stages]
     last: dict[str, Any] | None = run.decisions.iloc[-1].to_dict() if len(run.decisions) else None
     trained: dict[str, Any] | None = run.metrics.iloc[-1].to_dict() if len(run.metrics) else None
     if last is None or (trained is not None and trained["step"] > last["step"]):
         if trained is None:
             return 0, 0, 0
-        return names.index(trained["stage"]), int(trained["stage_step"]), int(trained["step"])
-    stage, stage_step, step = names.index(last["stage"]), int(last["stage_step"]), int(last["step"])
+        return _stage_of(run, trained), int(trained["stage_step"]), int(trained["step"])
+    stage, stage_step, step = _stage_of(run, last), int(last["stage_step"]), int(last["step"])
     entered: dict[str, Any] = run.begun.iloc[-1].to_dict() if len(run.begun) else last
     if entered["visit"] > last["visit"]:
-        return names.index(entered["stage"]), 0, int(entered["first_step"])
-    if last["decision"] == "advance" and stage + 1 < len(names):  # between two stages
+        return _stage_of(run, entered), 0, int(entered["first_step"])
+    if last["decision"] == "advance" and stage + 1 < len(run.stages):  # between two stages
         return stage + 1, 0, step
     return stage, stage_step, step
+
+
+def _stage_of(run: Run, row: Mapping[str, Any]) -> int:
+    """Return the index of a row's stage, or of its visit's stage where the recipe has none of that name."""
+    names = [stage["name"] for stage in run.stages]
+    visited = run.begun.loc[run.begun["visit"] == row["visit"], "stage"].tolist()
+    return next((names.index(name) for name in (row["stage"], *visited) if name in names), 0)
 
 
 def _phase_seconds(run: Run, stage: str) -> dict[str, float]:

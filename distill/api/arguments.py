@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
 
 from overlap.arguments import require_kind
 from overlap.errors import UserError
@@ -17,7 +16,6 @@ from ..data.data_sets import Manifest
 from ..locations import require_places
 from ..models import Recognizer
 from ..recipe import Server, Teacher
-from ..recipe.explaining import explain
 from ..scoring.pair import Pair
 from ..teacher import ServedTeacher, load_served_teacher
 
@@ -28,7 +26,6 @@ PromptFormat = Literal["auto", "chat", "plain"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 States = Literal["student", "teacher", "reference"]
 """Whose transcripts are scored."""
-Section = TypeVar("Section", bound=BaseModel)
 Loaded = TypeVar("Loaded")
 
 
@@ -50,18 +47,6 @@ def require_positive(**given: float | None) -> None:
     for key, value in given.items():
         if value is not None and not value > 0:
             raise UserError(f"{key} = {value}: must be above 0")
-
-
-def section(kind: type[Section], **given: Any) -> Section:
-    """Return a section of a recipe from arguments.
-
-    Raises:
-        UserError: An invalid value; the message names the argument.
-    """
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        raise UserError(explain(error)) from error
 
 
 def loading(
@@ -102,7 +87,7 @@ def served_teacher(teacher: object, url: str | None, server: Server | None, k: i
     """
     if not isinstance(teacher, str | Path):
         raise UserError("teacher_url: the teacher is loaded; give the name of its tokenizer, or leave the URL out")
-    return load_served_teacher(section(Teacher, model=str(teacher), url=url, server=server or Server()), k)
+    return load_served_teacher(Teacher(model=str(teacher), url=url, server=server or Server()), k)
 
 
 def name_of(manifest: Manifest) -> str:

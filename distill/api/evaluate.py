@@ -19,7 +19,7 @@ from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding
 from ..teacher import ServedTeacher
-from .arguments import Dtype, Model, PromptFormat, loaded, loading, require_models, require_positive, section
+from .arguments import Dtype, Model, PromptFormat, loaded, loading, require_models, require_positive
 
 
 @checked_arguments
@@ -66,7 +66,7 @@ def evaluate(
     require_models(model=model)
     find_normalizer(normalizer)
     require_positive(batch_size=batch_size, max_seconds=max_seconds)
-    decoding = section(Decoding, max_new_tokens=max_new_tokens)
+    decoding = Decoding(max_new_tokens=max_new_tokens)
     how = loading(dtype, device, trust_remote_code, prompt_format, chat_template_kwargs, timestamps)
     data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
     recognizer = loaded(model, how)

@@ -17,7 +17,7 @@ from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding, SupportSettings
 from ..scoring.pair import Pair
-from .arguments import name_of, require_positive, resolve_pair, section
+from .arguments import name_of, require_positive, resolve_pair
 
 
 @checked_arguments
@@ -59,8 +59,8 @@ def probe(
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
     if traced is not None and traced < 0:
         raise UserError(f"traced = {traced}: must be at least 0; None traces all")
-    decoding = section(Decoding, max_new_tokens=max_new_tokens)
-    support = section(SupportSettings, temperature=temperature)
+    decoding = Decoding(max_new_tokens=max_new_tokens)
+    support = SupportSettings(temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
     pair = resolve_pair(pair)
     if pair.server is not None and temperature != 1.0:

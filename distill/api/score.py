@@ -15,7 +15,7 @@ from ..recipe import Decoding, SupportSettings
 from ..scoring.local import LogitsScores
 from ..scoring.pair import Pair
 from ..scoring.scores import score as score_with
-from .arguments import States, require_positive, resolve_local_pair, section
+from .arguments import States, require_positive, resolve_local_pair
 
 
 @checked_arguments
@@ -51,8 +51,8 @@ def score(
         UserError: A teacher behind a server, which does not return all scores.
     """
     require_positive(max_utterances=max_utterances, max_seconds=max_seconds)
-    decoding = section(Decoding, max_new_tokens=max_new_tokens)
-    support = section(SupportSettings, temperature=temperature)
+    decoding = Decoding(max_new_tokens=max_new_tokens)
+    support = SupportSettings(temperature=temperature)
     needs = "scoring the references" if states == "reference" else ""
     data = read_for(Purpose(needs, first=max_utterances, is_scored=bool(needs)), manifest, max_seconds=max_seconds)
     pair = resolve_local_pair(pair)

@@ -16,7 +16,7 @@ from ..data.sources import read_utterances
 from ..probing import show as views
 from ..recipe import Decoding, SupportSettings
 from ..scoring.pair import Pair
-from .arguments import States, name_of, require_positive, resolve_local_pair, section
+from .arguments import States, require_positive, resolve_local_pair
 
 
 @checked_arguments
@@ -44,7 +44,7 @@ def show(
         UserError: No such utterance, or a teacher behind a server, which does not return all scores.
     """
     require_positive(max_seconds=max_seconds)
-    decoding = section(Decoding, max_new_tokens=max_new_tokens)
+    decoding = Decoding(max_new_tokens=max_new_tokens)
     chosen = manifest if isinstance(manifest, Utterance) else _find_utterance(manifest, utterance)
     needs = "scoring the reference" if states == "reference" else ""
     data = read_for(Purpose(needs, is_scored=bool(needs)), [chosen], max_seconds=max_seconds)
@@ -56,9 +56,10 @@ def show(
 
 def _find_utterance(manifest: Manifest, id_: str | None) -> Utterance:
     utterances = read_utterances(manifest, check_audio=False) if isinstance(manifest, str | Path) else manifest
+    where = str(manifest) if isinstance(manifest, str | Path) else "the list of utterances"
     if not utterances:
-        raise UserError(f"{name_of(manifest)} holds no utterance; give at least one")
+        raise UserError(f"{where} holds no utterance; give at least one")
     for one in utterances:
         if id_ in (None, one.id):
             return one
-    raise UserError(f"{name_of(manifest)} has no utterance {id_!r}; its first is {utterances[0].id!r}")
+    raise UserError(f"{where} has no utterance {id_!r}; its first is {utterances[0].id!r}")

@@ -15,7 +15,7 @@ from ..progress.observer import Observer
 from ..recipe import Filters, Server, Teacher, Transcription
 from ..teacher import ServedTeacher
 from ..teacher_data.making import TeacherData, transcribe_manifest
-from .arguments import Dtype, Model, require_models, require_positive, section, usable_device
+from .arguments import Dtype, Model, require_models, require_positive, usable_device
 
 
 @checked_arguments
@@ -66,7 +66,7 @@ def transcribe(
     if isinstance(teacher, str | Path):
         require_models(teacher=teacher)
         about = {"revision": revision, "dtype": dtype, "url": teacher_url, "server": server or Server()}
-        teacher = section(Teacher, model=str(teacher), **about)
+        teacher = Teacher(model=str(teacher), **about)
     with observed(observer, quiet=quiet) as watcher:
         return transcribe_manifest(
             teacher,

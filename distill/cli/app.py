@@ -188,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _replace_unencodable_characters()
     with _handle_signals(), _short_warnings():
         try:
+            _refuse_empty(words)
             code = app(words, console=PipedConsole(), error_console=stderr, result_action="return_value") or 0
             _flush()
         except BrokenPipeError:
@@ -217,6 +218,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = ExitCode.INTERRUPTED
         _discard_output()
     sys.exit(code)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an empty word, as an unset variable of a shell leaves it: as a path, it would be the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word:
+            raise UserError(f"{before if before.startswith('--') else 'an argument'} is an empty text; give its value")
 
 
 def _print_error(error: BaseException, debug: bool, words: str, *remedy: str) -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from overlap.arguments import callers_level
+
 from ..models import Transcriber
 from ..models.labels import Label, read_labels
 from ..models.languages import same_language, spoken
@@ -92,7 +94,7 @@ def warn_of_labels(utterances: Sequence[Utterance], findings: Iterable[Finding])
     if counted:
         said = "; ".join(f"{n} with {problem}: {remedy}" for (problem, remedy), n in counted.items())
         place = next((finding.file for finding in findings if finding.file), "the labels")
-        warnings.warn(f"{place}: of {len(utterances)} labels, {said}", LabelWarning, stacklevel=3)
+        warnings.warn(f"{place}: of {len(utterances)} labels, {said}", LabelWarning, stacklevel=callers_level())
 
 
 def _is_unicode(text: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from overlap.arguments import callers_level
 from overlap.files import replacing
 
 from ..locations import LINKED, describe_broken_link, located
@@ -69,7 +70,9 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
         problems = [f"{path}:{one.line}: {one.problem}" if one.line else f"{path}: {one.problem}" for one in wrong]
         _refuse(f"{path}: {len(problems)} problems", problems)
     for one in findings:
-        warnings.warn(f'{path}: the field "{one.field}" {one.problem.message}; {one.remedy}', stacklevel=2)
+        warnings.warn(
+            f'{path}: the field "{one.field}" {one.problem.message}; {one.remedy}', stacklevel=callers_level()
+        )
     return utterances
 
 

@@ -23,6 +23,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from overlap.arguments import callers_level
+
 Merge = tuple[str, str]
 """Two tokens that byte-pair encoding joins."""
 
@@ -194,7 +196,7 @@ def _warn_of_findings(tokenizer: Any, found: TokenizerCheck, before: int, looked
             f"{n:,} text tokens ({before / n:.1%}) were never encoded to{inside}; they were put back; checkpoints hold "
             "them",
             TokenizerWarning,
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
     elif found.is_faulty:
         spelled = tokenizer.convert_ids_to_tokens(list(found.unreachable[:EXAMPLES]))
@@ -203,5 +205,5 @@ def _warn_of_findings(tokenizer: Any, found: TokenizerCheck, before: int, looked
             f"such as {', '.join(map(repr, spelled))}, and what its file lacks is not certain. Its model may write "
             "them: texts that are encoded are then not what it writes. Look for the tokenizer that it was trained with",
             TokenizerWarning,
-            stacklevel=3,
+            stacklevel=callers_level(),
         )

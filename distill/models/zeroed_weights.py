@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overlap.arguments import callers_level
+
 from .base import ModelError
 from .files import AGAIN
 
@@ -56,7 +58,7 @@ def check_zeros(model: str, network: nn.Module, folder: Path | None) -> None:
     warnings.warn(
         f"{where}: matrices that contain only zeros, entirely or in their second half: {some}. Trained models rarely "
         f"have any; unless this is intended, {AGAIN}",
-        stacklevel=3,
+        stacklevel=callers_level(),
     )
 
 

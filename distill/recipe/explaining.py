@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from .filters import is_limit
 from .hints import usual_key
+from .schema import Recipe
 from .schema_walk import Location, keys_of, sections_at, types_of
 from .section import Section
 from .toml import described, in_toml
@@ -31,10 +32,15 @@ def _names(section: type[Section]) -> Iterator[str]:
         yield from _names(below)
 
 
-def explain(error: ValidationError) -> str:
-    """Return every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
+def explain(error: ValidationError, top: type[Section] = Recipe) -> str:
+    """Return every mistake on its own line: its dotted key, what is wrong, and what to write instead.
+
+    Args:
+        error: Of a recipe, or of one of its sections.
+        top: Which of them.
+    """
     lines = (
-        _line(tuple(problem["loc"]), problem["type"], problem["input"], problem.get("ctx", {}))
+        _line(tuple(problem["loc"]), problem["type"], problem["input"], problem.get("ctx", {}), top)
         for problem in _mistakes(error)
     )
     return "\n  ".join(lines)
@@ -60,35 +66,36 @@ def _mistakes(error: ValidationError) -> Iterator[ErrorDetails]:
             yield problem
 
 
-def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) -> str:
+def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any], top: type[Section]) -> str:
     if kind == "extra_forbidden":
-        return f"unknown key {_dotted(place)}; {_suggest_key(place)}"
+        return f"unknown key {_dotted(place, top)}; {_suggest_key(place, top)}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        return f"{_dotted(place)}.type {_describe_type_problem(place, value)}"
+        return f"{_dotted(place, top)}.type {_describe_type_problem(place, value, top)}"
     if kind == "missing" and place and isinstance(place[-1], int):
-        return f"{_dotted(place[:-1])}: must have {place[-1] + 1} items or more, not {in_toml(value)}"
+        return f"{_dotted(place[:-1], top)}: must have {place[-1] + 1} items or more, not {in_toml(value)}"
     if kind == "missing":
         meaning = next(
             (
                 one.model_fields[place[-1]].description
-                for one in sections_at(place[:-1])
+                for one in sections_at(place[:-1], top)
                 if place[-1] in one.model_fields
             ),
             None,
         )
-        return f"{_dotted(place)} is missing" + (f": {described(meaning)}" if meaning else "")
+        return f"{_dotted(place, top)} is missing" + (f": {described(meaning)}" if meaning else "")
     if kind == "value_error":
         own = str(context["error"])
-        return f"{_dotted(place)}: {own}" if place else own
+        return f"{_dotted(place, top)}: {own}" if place else own
     wanted = _expected_value(kind, context)
     if wanted is None:
-        return f"{_dotted(place)}: {context.get('error', kind)}; it is {in_toml(value)}"
-    off = ' or "off"' if kind != "number_or_off" and _accepts_off(place) else ""
-    return f"{_dotted(place)}: must be {wanted}{off}, not {in_toml(value)}{_remedy_for_near_miss(kind, value, context)}"
+        return f"{_dotted(place, top)}: {context.get('error', kind)}; it is {in_toml(value)}"
+    off = ' or "off"' if kind != "number_or_off" and _accepts_off(place, top) else ""
+    remedy = _remedy_for_near_miss(kind, value, context)
+    return f"{_dotted(place, top)}: must be {wanted}{off}, not {in_toml(value)}{remedy}"
 
 
-def _accepts_off(place: Location) -> bool:
-    fields = (section.model_fields.get(str(place[-1])) for section in sections_at(place[:-1]))
+def _accepts_off(place: Location, top: type[Section]) -> bool:
+    fields = (section.model_fields.get(str(place[-1])) for section in sections_at(place[:-1], top))
     return any(is_limit(field.metadata) for field in fields if field is not None)
 
 
@@ -145,15 +152,15 @@ def _remedy_for_near_miss(kind: str, value: Any, context: Mapping[str, Any]) -> 
     return ""
 
 
-def _dotted(place: Location) -> str:
-    return ".".join(map(str, keys_of(place)))
+def _dotted(place: Location, top: type[Section] = Recipe) -> str:
+    return ".".join(map(str, keys_of(place, top)))
 
 
-def _suggest_key(place: Location) -> str:
+def _suggest_key(place: Location, top: type[Section]) -> str:
     """Return what was probably meant by an unknown key, or which keys there are."""
-    *above, unknown = map(str, keys_of(place))
-    sections = sections_at(place[:-1])
-    if types := _types_with(unknown, place[:-1]):
+    *above, unknown = map(str, keys_of(place, top))
+    sections = sections_at(place[:-1], top)
+    if types := _types_with(unknown, place[:-1], top):
         return f"only type = {' or '.join(map(in_toml, types))} has it"
     known = sorted({key for section in sections for key in section.model_fields})
     if usual := usual_key(unknown, above, sections):
@@ -161,20 +168,23 @@ def _suggest_key(place: Location) -> str:
     if near := difflib.get_close_matches(unknown, known, n=1, cutoff=0.6):
         return f"did you mean {'.'.join([*above, near[0]])}?"
     if len(known) <= MOST_KEYS:
-        return f"the keys of {'.'.join(above) or 'a recipe'} are {', '.join(known)}"
+        where = ".".join(above) or ("a recipe" if top is Recipe else top.__name__)
+        return f"the keys of {where} are {', '.join(known)}"
     return "remove it"
 
 
-def _types_with(key: str, table: Location) -> list[str]:
+def _types_with(key: str, table: Location, top: type[Section]) -> list[str]:
     """Return the other types of a table that have a key; none of a table that has no types."""
-    if keys_of(table) != keys_of(table[:-1]):
+    if keys_of(table, top) != keys_of(table[:-1], top):
         return []
-    return [name for section in sections_at(table[:-1]) if key in section.model_fields for name in types_of(section)]
+    return [
+        name for section in sections_at(table[:-1], top) if key in section.model_fields for name in types_of(section)
+    ]
 
 
-def _describe_type_problem(place: Location, table: Mapping[str, Any]) -> str:
+def _describe_type_problem(place: Location, table: Mapping[str, Any], top: type[Section]) -> str:
     """Return what is wrong with the `type` of a table, and what it may be."""
-    types = sorted({name for section in sections_at(place) for name in types_of(section)})
+    types = sorted({name for section in sections_at(place, top) for name in types_of(section)})
     given = table.get("type")
     choices = "write one of " + ", ".join(f'"{name}"' for name in types)
     if given is not None:

@@ -82,8 +82,10 @@ def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) 
     for item in dataclasses.fields(gate):  # pyright: ignore[reportArgumentType]  # all that have a section are dataclasses
         if item.init:
             annotation, meaning = WRITTEN.get(item.name, (types[item.name], _sentence(meanings[item.name])))
-            default = ... if item.default is dataclasses.MISSING else item.default
-            settings[item.name] = annotation, Field(default, description=meaning, ge=item.metadata.get("ge"))
+            default: dict[str, Any] = {} if item.default is dataclasses.MISSING else {"default": item.default}
+            if item.default_factory is not dataclasses.MISSING:
+                default = {"default_factory": item.default_factory}
+            settings[item.name] = annotation, Field(**default, description=meaning, ge=item.metadata.get("ge"))
     doc = _sentence(about.short_description or "")
     made = create_model(f"{gate.__name__}Gate", __base__=base, __module__=__name__, __doc__=doc, **settings)
     made.gate = gate

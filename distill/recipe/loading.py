@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from overlap.arguments import checked_arguments
+from overlap.arguments import callers_level, checked_arguments
 from overlap.errors import UserError
 
 from .explaining import explain, has_unknown_key, wrong_keys
@@ -70,7 +70,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         page = f"\n  all fields: {REFERENCE}" if has_unknown_key(error) else ""
         raise RecipeError(f"{_source(path, overrides, error)}: {explain(error)}{page}") from error
     for problem in settings_without_effect(recipe):
-        warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
+        warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=callers_level())
     recipe = absolute(recipe, Path.cwd() if shipped_path else path.parent)
     if problem := larger_than_vocabulary(recipe):
         raise RecipeError(f"{path}: {problem}")

@@ -75,10 +75,10 @@ def _sections() -> Iterator[tuple[type[Section], str]]:
 def _row(name: str, field: FieldInfo) -> str:
     if field.is_required():
         default = "required"
-    elif field.default is None or isinstance(field.default, Section) or field.default == ():
-        default = "unset" if field.default is None else "its defaults" if field.default != () else "`[]`"
+    elif (value := field.get_default(call_default_factory=True)) is None or isinstance(value, Section) or value == ():
+        default = "unset" if value is None else "its defaults" if value != () else "`[]`"
     else:
-        default = f"`{in_toml(field.default)}`"
+        default = f"`{in_toml(value)}`"
     meaning = described(field.description or "").replace("|", "\\|")
     return f"| `{name}` | {_value(field.annotation, field.metadata)} | {default} | {meaning} |"
 

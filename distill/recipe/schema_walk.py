@@ -12,18 +12,18 @@ Location = tuple[int | str, ...]
 """Keys and indices from the top, and as pydantic writes them the types of sections that have several."""
 
 
-def sections_at(location: Location) -> list[type[Section]]:
+def sections_at(location: Location, top: type[Section] = Recipe) -> list[type[Section]]:
     """Return the sections that may stand at a place: several if a `type` distinguishes them, none for a value."""
-    return _walk(location)[0]
+    return _walk(location, top)[0]
 
 
-def keys_of(location: Location) -> list[str | int]:
+def keys_of(location: Location, top: type[Section] = Recipe) -> list[str | int]:
     """Return a location as the file has it, without the types that pydantic adds."""
-    return _walk(location)[1]
+    return _walk(location, top)[1]
 
 
-def _walk(location: Location) -> tuple[list[type[Section]], list[str | int]]:
-    sections: list[type[Section]] = [Recipe]
+def _walk(location: Location, top: type[Section]) -> tuple[list[type[Section]], list[str | int]]:
+    sections: list[type[Section]] = [top]
     keys: list[str | int] = []
     type_follows = False  # in the location, if it distinguishes sections
     for part in location:

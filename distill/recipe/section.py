@@ -1,9 +1,9 @@
 """Base class and field types of recipe sections."""
 
 import unicodedata
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from overlap.errors import UserError
 
@@ -46,7 +46,26 @@ def same_file(name: str) -> str:
 FileName = Annotated[Text, AfterValidator(_file_name)]
 
 
-class Section(BaseModel):
+class _Explained(type(BaseModel)):
+    """Makes `Section(…)` say in one line what is wrong with its arguments; files are explained where they are read."""
+
+    if not TYPE_CHECKING:  # or the arguments of sections would not be checked
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            """Make a section.
+
+            Raises:
+                UserError: An argument that it does not have or that it cannot take; names it, and the remedy.
+            """
+            try:
+                return super().__call__(*args, **kwargs)
+            except ValidationError as error:
+                from .explaining import explain  # which knows all sections
+
+                raise UserError(explain(error, cls).replace("\n  ", "; ")) from error
+
+
+class Section(BaseModel, metaclass=_Explained):
     """A frozen part of a recipe that refuses unknown keys; the text below a field is its help on the command line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)

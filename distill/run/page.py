@@ -28,7 +28,8 @@ end of the run (a trainer without gates writes `advance` and `end`). Probes add 
 transcripts paired tests and speakers, and traces the changes at each position. `distill report` needs no more than
 `resolved.json` with `recipe.stages` and `recipe.support`; a verdict on a stage needs `visits.jsonl`, `decisions.jsonl`
 and a probe at the stage's end, and its change in error rate `evaluations.jsonl`. The report names what is missing. Run
-directories and checkpoints without a schema version, or of another one, are refused.
+directories and checkpoints without a schema version, or of another one, are refused, and so are rows that are there
+twice.
 
 (Generated from the schema by `python -m distill.run > distill/run/RUN_DIRECTORY.md`.)
 """

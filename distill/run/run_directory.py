@@ -93,7 +93,9 @@ class RunDirectory:
         """
         path = Path(path)
         if not (path / "resolved.json").is_file():
-            raise RunDirectoryError(f"{path} holds no run (resolved.json is missing)")
+            raise RunDirectoryError(
+                f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`"
+            )
         tree = read_json(path / "resolved.json")
         if isinstance(tree, dict) and (why := foreign_schema(tree, tree)):
             raise RunDirectoryError(f"{path}: {why}")
@@ -126,6 +128,10 @@ class RunDirectory:
         path = self.path / f"{log}.jsonl"
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(line)
+
+    def rows_of(self, log: str) -> list[dict[str, Any]]:
+        """Return the rows of a log so far."""
+        return [json.loads(line) for line in (self.path / f"{log}.jsonl").read_bytes().splitlines()]
 
     def append_probes(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add a probe's rows, as a Parquet file of their own.
@@ -201,6 +207,12 @@ class RunDirectory:
 
 def _check_empty(path: Path) -> None:
     if (path / "resolved.json").exists():
+        began = [log for log in ("metrics", "decisions") if (path / f"{log}.jsonl").exists()]
+        lost = any((path / f"{log}.jsonl").stat().st_size for log in began)
+        if lost and not any((path / "checkpoints").glob("step-*")):
+            raise RunDirectoryError(
+                f"{path} already holds a run, and no checkpoint to continue it from. Choose another --output."
+            )
         raise RunDirectoryError(
             f"{path} already holds a run. Continue it with `distill resume {path}`, or choose another --output."
         )

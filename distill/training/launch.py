@@ -122,6 +122,8 @@ def resume(
             keys of missing data.
     """
     run = RunDirectory.open(output)
+    if checkpoint.latest(run.path) is None:
+        _initial_state(run)  # or data would be asked for in vain
     recipe = _recipe_of(run)
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)

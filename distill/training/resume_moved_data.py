@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.hf.reference import is_dataset
+from ..locations import path_of
 from ..recipe import Recipe
 from ..recipe.paths import resolve
 from .errors import TrainingError
@@ -105,7 +106,7 @@ def check_paths(recipe: Recipe, began: Recipe, request: Request) -> None:
     """
     old, wrong = data_paths(began), {}
     for key, place in data_paths(recipe).items():
-        path = Path(place)
+        path = path_of(place)
         if is_dataset(place) or path.is_file() or (path.is_dir() and key.endswith(".background")):
             continue
         if place == old[key]:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from overlap.arguments import callers_level
+
 from ..data.hf.reference import is_dataset
 from ..data.manifest import Utterance
 from ..data.sources import identity
@@ -167,7 +169,7 @@ def warn_if_seen(found: Iterable[SeenInTraining]) -> None:
     """Warn of each model that was trained on some of a manifest, once."""
     for one in found:
         if one.seen:
-            warnings.warn(str(one), SeenInTrainingWarning, stacklevel=3)
+            warnings.warn(str(one), SeenInTrainingWarning, stacklevel=callers_level())
 
 
 def resolved(found: Iterable[SeenInTraining]) -> dict[str, Any]:

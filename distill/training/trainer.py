@@ -79,6 +79,10 @@ class Trainer:
         self._resuming = state.step > 0 or bool(state.entries)
         self._evaluated: dict[str, dict[str, Any]] = {}
         self._evaluated_at: Place | None = None
+        if self._resuming:  # a gate may ask for what was measured before the checkpoint, and each row is there once
+            here = {**asdict(self._place), "model": "student"}.items()
+            self._evaluated_at = self._place
+            self._evaluated = {row["set"]: row for row in run.rows_of("evaluations") if here <= row.items()}
         self._started_from = Start("model", None, None)
 
     def run(self) -> RunResult:

@@ -233,7 +233,7 @@ def bounds_given_set(
     teacher_admissible = less_further_ends(teacher_admissible, teacher_ends, n_teacher, device, "teacher_ends")
     end = ends[0] if ends else None
     space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device, end)
-    check_k(k, space.n_student, "the student's logits")
+    k = check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
 
     grid = mask.reshape(shape or (1,))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from overlap.definitions import Ranges, label_of, unit_of
+from overlap.definitions.names import check_states
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.number_formatting import significant, span
@@ -33,6 +34,9 @@ class BoundsSummary(TitledTable, Mapping[str, tuple[Estimate, Estimate]]):
     k: int
     states: str | None = None
     level: float = 0.95
+
+    def __post_init__(self) -> None:
+        check_states(self.states)
 
     @classmethod
     def from_ends(

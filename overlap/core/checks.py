@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overlap.arguments import whole_number
 from overlap.core.chunking import Index
 from overlap.core.layouts import plain
 from overlap.errors import UserError
@@ -98,19 +99,21 @@ def check_mask(mask: Tensor | None, shape: torch.Size, device: torch.device) -> 
     return mask.to(device)
 
 
-def check_k(k: int, n_admissible: int, name: str) -> None:
-    """Refuse a k that is not an integer from 1 to the number of admissible tokens.
+def check_k(k: int, n_admissible: int, name: str) -> int:
+    """Return Python's own integer; refuse a k that is none from 1 to the number of admissible tokens.
 
     Raises:
         UserError: naming k and the number of admissible tokens.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    found = whole_number(k)
+    if found is None or found < 1:
         raise UserError(f"k: expected an integer of at least 1, received {k!r}")
-    if k > n_admissible:
+    if found > n_admissible:
         raise UserError(
             f"k: received {k}, but {name} have only {n_admissible} admissible tokens "
             "(the vocabulary less the blocked ids); choose a smaller k or block fewer ids"
         )
+    return found
 
 
 def admissible_ids(

@@ -73,7 +73,7 @@ def top_k(
     check_logits(logits, "logits")
     shape, vocabulary, device = logits.shape[:-1], logits.shape[-1], logits.device
     admissible = admissible_ids(blocked, vocabulary, device)
-    check_k(k, vocabulary if admissible is None else int(admissible.sum()), "the logits")
+    k = check_k(k, vocabulary if admissible is None else int(admissible.sum()), "the logits")
     mask = check_mask(mask, shape, device).reshape(shape or (1,))
     logits = logits.detach().reshape(*mask.shape, vocabulary)
 

@@ -2,15 +2,17 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
+from overlap.arguments import require_kind
 from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
 from overlap.definitions.forms import FORMS
 from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
 from overlap.definitions.token_statistics import TOKEN_STATISTICS
 from overlap.errors import UserError
 
-STATES = ("student", "teacher", "reference", "fixed")
+States = Literal["student", "teacher", "reference", "fixed"]
+STATES: tuple[str, ...] = get_args(States)
 """Whose states a reading may name before the statistic, as in ``fixed.union_size``."""
 ENDS = ("lower", "upper")
 """Ends of a bound that a reading may name behind it, as in ``forward_kl.lower``."""
@@ -136,6 +138,15 @@ def states_of(name: str) -> tuple[str | None, str]:
         return None, name
     before, base, behind = _parts(name)
     return before.rstrip(".") or "student", f"{base}{behind}"
+
+
+def check_states(states: str | None) -> None:
+    """Refuse a word for whose states these are that no reading may name; None stands for not stated.
+
+    Raises:
+        UserError: names the words that there are.
+    """
+    require_kind("states", states, States | None)
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.arguments import whole_number
 from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table, text_table
 
@@ -38,10 +39,13 @@ class Funnel:
         unknown = [name for name in self.counts if name not in BINS]
         if unknown:
             raise UserError(f"funnel: unknown bins {unknown}; the bins are {', '.join(BINS)}")
-        wrong = {name: n for name, n in self.counts.items() if isinstance(n, bool) or not isinstance(n, int) or n < 0}
+        given = {**self.counts, "used_unfinished": self.used_unfinished}
+        found = {name: n for name, one in given.items() if (n := whole_number(one)) is not None}
+        wrong = {name: n for name, n in given.items() if name not in found or (name in BINS and found[name] < 0)}
         if wrong:
             raise UserError(f"funnel: expected whole numbers of at least 0, received {wrong}")
-        object.__setattr__(self, "counts", {name: self.counts.get(name, 0) for name in BINS})
+        object.__setattr__(self, "used_unfinished", found.pop("used_unfinished"))
+        object.__setattr__(self, "counts", {name: found.get(name, 0) for name in BINS})
         if not 0 <= self.used_unfinished <= self.counts["used"]:
             raise UserError(
                 f"funnel: expected at most as many unfinished as used positions, received {self.used_unfinished} of "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from overlap.definitions import Ranges, by_canonical_name, canonical, label_of, unit_of
+from overlap.definitions.names import check_states
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import RECORDED, Estimate
@@ -37,6 +38,7 @@ class OverlapSummary(TitledTable, Mapping[str, Estimate]):
     level: float = 0.95
 
     def __post_init__(self) -> None:
+        check_states(self.states)
         object.__setattr__(self, "estimates", by_canonical_name(self.estimates, "summary"))
 
     @classmethod

@@ -78,7 +78,7 @@ class Collapse(Gate):
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Look for a statistic outside its limits; see the class."""
-        check_step(step)
+        step = check_step(step)
         readings = [self._look_up(summary, statistic, self.on) for statistic in self.limits]
         unknown = [reading for reading in readings if reading.problem]
         out = [(reading, words) for reading in readings if not reading.problem and (words := self._outside(reading))]

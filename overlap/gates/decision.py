@@ -4,9 +4,11 @@ import enum
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
+from overlap.arguments import callers_level, whole_number
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
 from overlap.gates.criteria import Criterion, Side, Wait
@@ -159,7 +161,7 @@ class Gate(ABC):
             warnings.warn(
                 f"{self.name}: {reading.problem}, which holds {', '.join(summary) or 'nothing'}; the gate cannot act "
                 "on it until a reading has it",
-                stacklevel=3,
+                stacklevel=callers_level(),
             )
         return reading
 
@@ -169,7 +171,7 @@ class Gate(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return kind, parameters and state, as JSON can hold them."""
-        state = {item.name: getattr(self, item.name) for item in self._fields(init=False)}
+        state = {item.name: deepcopy(getattr(self, item.name)) for item in self._fields(init=False)}
         return {"gate": self.kind, "parameters": self.parameters(), "state": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -180,12 +182,13 @@ class Gate(ABC):
         """
         self._refuse(state)
         for name, value in state["state"].items():
-            setattr(self, name, value)
+            setattr(self, name, deepcopy(value))  # or a list would go on growing in what was saved
 
     def reset(self) -> None:
         """Forget all readings."""
+        fresh = type(self)(**{item.name: getattr(self, item.name) for item in self._fields(init=True)})
         for item in self._fields(init=False):
-            setattr(self, item.name, item.default)
+            setattr(self, item.name, getattr(fresh, item.name))
 
     def _fields(self, *, init: bool) -> list[Field]:
         return [item for item in fields(cast(Any, self)) if item.init is init]
@@ -204,10 +207,12 @@ def count(streak: int, patience: int) -> str:
     return f"{streak} reading{'s' if streak != 1 else ''} of {patience} needed"
 
 
-def check_step(step: int) -> None:
-    """Refuse a step that is not a whole number of at least 0."""
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+def check_step(step: int) -> int:
+    """Return the step as Python's own number; refuse one that is not a whole number of at least 0."""
+    found = whole_number(step)
+    if found is None or found < 0:
         raise UserError(f"step: expected the whole number of steps done in the stage, received {step!r}")
+    return found
 
 
 def too_early(step: int, min_steps: int) -> str:

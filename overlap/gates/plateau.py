@@ -64,7 +64,7 @@ class Plateau(Gate):
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Compare the reading with the mark; see the class."""
-        check_step(step)
+        step = check_step(step)
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "min_delta": self.min_delta, **reading.numbers()}
         if reading.estimate is None or reading.problem:

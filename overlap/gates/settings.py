@@ -5,6 +5,7 @@ import numbers
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
+from overlap.arguments import whole_number
 from overlap.errors import UserError
 
 Rule = Literal["no level", "two levels", "release", "no limits", "open limits", "limits cross"]
@@ -54,9 +55,11 @@ def check_settings(gate: Any) -> None:
             continue
         if item.type is float:
             setattr(gate, item.name, level(value, item.name, least))
-        elif isinstance(value, bool) or not isinstance(value, int) or value < least:
+        elif (whole := whole_number(value)) is None or whole < least:
             unit = item.metadata["unit"]
             raise UserError(f"{item.name}: expected a whole number{unit} of at least {least}, received {value!r}")
+        else:
+            setattr(gate, item.name, whole)
 
 
 def level(value: Any, what: str, least: float = -math.inf) -> float:

@@ -40,6 +40,6 @@ class FixedSteps(Gate):
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Advance at ``steps`` and after; the summary is not looked at."""
-        check_step(step)
+        step = check_step(step)
         action = Action.advance if step >= self.steps else Action.stay
         return Decision(action, f"step {step} of {self.steps}", self.name, {"step": step, "steps": self.steps})

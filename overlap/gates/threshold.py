@@ -96,7 +96,7 @@ class Threshold(Gate):
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Compare the interval's bound with the level; see the class."""
-        check_step(step)
+        step = check_step(step)
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}
         problem = reading.problem or self._too_few(reading)

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from overlap.arguments import whole_number
 from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.definitions.names import check_states
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.distributed import gathered
@@ -49,7 +51,8 @@ class OverlapMeter:
         draws: int = DRAWS,
         seed: int = 0,
     ) -> None:
-        self.k = k
+        check_states(states)
+        self.k = k if (whole := whole_number(k)) is None else whole
         self.temperature = temperature
         self.states = states
         self.level = level

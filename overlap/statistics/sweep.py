@@ -1,7 +1,7 @@
 """How overlap depends on the size of the sets and on the temperature."""
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from overlap.core.checks import TensorLike
 from overlap.errors import UserError
@@ -9,6 +9,8 @@ from overlap.statistics.chunk_statistics import Setting
 from overlap.statistics.measure import TokenStatistics
 from overlap.statistics.plan import of_logits
 from overlap.vocab.settings import TOP_P, ComparisonSettings, VocabularyKeywords
+
+T = TypeVar("T")
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 """Sizes that show where overlap begins and where the tail dominates."""
@@ -52,8 +54,18 @@ def sweep(
         >>> {k: s.summary()["overlap_ratio"].value for (k, _), s in sweep(student, teacher, ks=(1, 100)).items()}[100]
         1.0
     """
-    if not ks or not temperatures:
-        raise UserError(f"ks, temperatures: expected at least one of each, received {ks!r} and {temperatures!r}")
-    points = [ComparisonSettings(k=k, temperature=t, top_p=top_p, **vocabularies) for t in temperatures for k in ks]
+    sizes, divisors = _several(ks, "ks"), _several(temperatures, "temperatures")
+    points = [ComparisonSettings(k=k, temperature=t, top_p=top_p, **vocabularies) for t in divisors for k in sizes]
     measurement, rows = of_logits(student_logits, teacher_logits, points, mask, tokens)
     return TokenStatistics.from_measurement(measurement, [(measurement.where, rows)])
+
+
+def _several(values: Sequence[T], name: str) -> tuple[T, ...]:
+    """Return the values of a list or an array; refuse a single number, and none at all."""
+    try:
+        found = tuple(values)
+    except TypeError:
+        found = ()
+    if not found:
+        raise UserError(f"{name}: expected a list of at least one number, such as {name}=[8], received {values!r}")
+    return found

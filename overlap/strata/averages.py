@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from overlap.definitions import Ranges, unit_of
+from overlap.definitions.names import check_states
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.estimate import RECORDED
@@ -159,9 +160,10 @@ class StratumSums:
         """Return the frame of `by`.
 
         Raises:
-            UserError: if level or draws is out of range.
+            UserError: if level or draws is out of range, or the states are none that there are.
             MissingExtraError: without pandas.
         """
+        check_states(states)
         pd: Any = require("pandas", purpose="a frame of strata")
         cells, rows = [], []
         for cell in sorted(self.cells):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from overlap.arguments import whole_number
 from overlap.errors import UserError
 from overlap.estimates.group_sums import array_of
 from overlap.strata.labels import NO_LABEL, Labels
@@ -50,7 +51,7 @@ def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
         UserError: if the mask is not boolean, or n is not a whole number from 1 to 100.
     """
     present = _check_rollout(rollout)
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 100:
+    if (whole := whole_number(n)) is None or not 1 <= whole <= 100:
         raise UserError(f"n: expected a whole number of bins from 1 to 100, received {n!r}")
     index, length = present.cumsum(-1) - 1, present.sum(-1, keepdims=True)
     codes = (2 * index + 1) * n // np.maximum(2 * length, 1)
@@ -88,7 +89,7 @@ def length_bins(
     whole = values.dtype.kind in "iu"
     values = values.astype(np.float64)
     if edges is None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if (wanted := whole_number(n)) is None or wanted < 1:
             raise UserError(f"n: expected a whole number of bins of at least 1, received {n!r}")
         known = values[~np.isnan(values)]
         quantiles = np.quantile(known, np.arange(n) / n) if known.size else np.zeros(1)

@@ -7,6 +7,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from overlap.arguments import whole_number
 from overlap.core.checks import check_k
 from overlap.errors import UserError
 from overlap.vocab.vocab_pair import VocabularyPair
@@ -64,6 +65,8 @@ class ComparisonSettings:
     top_p: float = TOP_P
 
     def __post_init__(self) -> None:
+        if (k := whole_number(self.k)) is not None:  # anything else is refused where the vocabularies are known
+            object.__setattr__(self, "k", k)
         if not self.temperature > 0 or self.temperature == float("inf"):
             raise UserError(f"temperature: expected a finite number above 0, received {self.temperature!r}")
         if not 0 < self.top_p < 1:

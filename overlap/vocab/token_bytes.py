@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from overlap.arguments import whole_number
 from overlap.errors import UserError
 
 _REMEDY = "pass the table of bytes instead: a list of the bytes of every id, None where an id stands for no text"
@@ -77,7 +78,7 @@ def token_bytes(tokenizer: Any, *, control: Iterable[int] = ()) -> TokenBytes:
     silent = {*declared.control, *control}
     ids = [i for i, _ in declared.pieces]
     every = [*ids, *(i for i, _ in declared.added), *silent]
-    wrong = [i for i in every if isinstance(i, bool) or not isinstance(i, int) or i < 0]
+    wrong = [i for i in every if (whole := whole_number(i)) is None or whole < 0]
     if wrong:
         raise UserError(f"tokenizer: expected token ids that are integers of at least 0, received {wrong[0]!r}")
     if len(set(ids)) < len(ids):

@@ -12,6 +12,7 @@ from pydantic import Field
 import overlap
 from distill.recipe import Recipe, loading
 from distill.recipe.gates import SECTIONS, AnyGate, fixed_steps, section_of
+from distill.recipe.reference import _row
 from distill.recipe.stages import OnPolicyStage
 from distill.recipe.without_effect import RecipeWarning
 from overlap.definitions import checked
@@ -185,3 +186,51 @@ def test_a_gate_that_does_not_name_what_it_reads_is_found():
 
     with pytest.raises(AssertionError, match=r"Silent\.criteria lacks union_size"):
         Silent("union_size", 12.0).read({"union_size": 1.0}, 1)
+
+
+@dataclass
+class Recorded(Gate):
+    """Advance when all have been low.
+
+    Attributes:
+        ceilings: the highest value by statistic.
+    """
+
+    kind: ClassVar[str] = "recorded"
+    ceilings: tuple[float, ...] = field(default_factory=lambda: (1.0, 2.0))
+    seen: list[int] = field(default_factory=list, init=False)
+    last: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = -1
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    def read(self, summary, step):
+        self.seen.append(step)
+        self.last = step
+        return Decision(Action.stay, "", self.name)
+
+
+def test_a_state_may_be_a_list():
+    gate, other = Recorded(), Recorded()
+    gate.read({}, 1)
+    kept = gate.state_dict()
+    gate.read({}, 2)
+    assert kept["state"] == {"seen": [1], "last": 1}
+    other.load_state_dict(kept)
+    other.read({}, 3)
+    assert (other.seen, kept["state"]["seen"]) == ([1, 3], [1])
+    gate.reset()
+    assert (gate.seen, gate.last) == ([], -1)
+    gate.read({}, 4)
+    assert (gate.seen, Recorded().seen) == ([4], [])
+
+
+def test_a_setting_may_have_a_list_by_default():
+    section = section_of(Recorded)
+    assert section.model_validate({"type": "recorded"}).build() == Recorded()
+    assert section.model_validate({"type": "recorded", "ceilings": [3]}).build() == Recorded((3.0,))
+    assert "| `[1.0, 2.0]` |" in _row("ceilings", section.model_fields["ceilings"])

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
+import distill
 import distill.cli.app as cli_app
 from distill.data.labels import LabelWarning
+from distill.run.run_directory import RunDirectoryError
+from overlap import AnyOf, Threshold
 from tests.distill.small_models import save_whisper
+from tests.distill.test_pointless_recipes import recipe
+
+__all__ = ["recipe"]
 
 HERE = Path(__file__).parents[2]
 
@@ -60,3 +66,28 @@ def test_what_is_for_programmers_keeps_its_place(category, expected, monkeypatch
         cli_app.main([])
     assert said == [expected]
     assert warnings.formatwarning is usual
+
+
+def test_a_warning_points_at_the_users_call(tmp_path, recipe):
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"prompt": "a", "txet": "b"}\n')
+    late = "stages.0.warmup_steps=900"
+    output = tmp_path / "taken"
+    output.mkdir()
+    (output / "file").touch()
+
+    def train():
+        with pytest.raises(RunDirectoryError):
+            distill.train(recipe, output, overrides=[late], quiet=True)
+
+    calls = (
+        lambda: distill.load_recipe(recipe, [late]),
+        train,
+        lambda: distill.read_manifest(manifest),
+        lambda: AnyOf(Threshold("vuss", at_most=3.0)).read({}, 1),
+    )
+    for call in calls:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            call()
+        assert [Path(one.filename) for one in seen] == [Path(__file__)], seen

@@ -4,9 +4,11 @@ import inspect
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import distill
+from distill.recipe import Server
 from overlap.errors import UserError
 
 
@@ -90,13 +92,45 @@ def test_options_of_a_probe(pair, manifests, option, words):
 
 
 def test_an_empty_list_to_show(pair):
-    refused(distill.show, pair, [], words="a list of utterances holds no utterance; give at least one")
+    refused(distill.show, pair, [], words="the list of utterances holds no utterance; give at least one")
+
+
+def test_a_list_to_show_is_named_as_one(pair, manifests):
+    utterances = distill.read_manifest(manifests["probe"])[:2]
+    words = f"the list of utterances has no utterance 'nope'; its first is {utterances[0].id!r}"
+    refused(distill.show, pair, utterances, "nope", words=words)
+    refused(distill.show, pair, str(manifests["probe"]), "nope", words=f"{manifests['probe']} has no utterance 'nope'")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (lambda: distill.Filters(nope=1), "unknown key nope; the keys of Filters are empty, max_characters_per_second"),
+        (lambda: distill.Filters(max_repeat=1), "unknown key max_repeat; did you mean max_repeats?"),
+        (
+            lambda: distill.Filters(max_repeats=0, min_logprob="x"),
+            'max_repeats: must be at least 1 or "off", not 0; min_logprob: must be a number or "off", not "x"',
+        ),
+        (lambda: distill.Filters(min_characters_per_second=50), "min_characters_per_second = 50 is above max_charact"),
+        (lambda: distill.Transcription(batch_size=0), "batch_size: must be at least 1, not 0"),
+        (lambda: distill.Recipe(student={"modl": "x"}, stages=[]), "unknown key student.modl; did you mean student.mo"),
+        (lambda: Server(concurency=1), "unknown key concurency; did you mean concurrency?"),
+    ],
+)
+def test_sections_that_are_made_in_python(section, words):
+    refused(section, words=words)
+
+
+def test_numbers_of_numpy_are_some_for_sections():
+    assert distill.Transcription(batch_size=np.int64(4)) == distill.Transcription(batch_size=4)
 
 
 def test_one_model(pair, manifests, tmp_path):
     pool, output = manifests["pool"], tmp_path / "out.jsonl"
     for wrong in (None, pair):
         refused(distill.evaluate, wrong, pool, words="model: expected a string, a path, Recognizer or ServedTeacher, ")
+    frame = pd.DataFrame({"audio": ["x.wav"] * 9})
+    refused(distill.evaluate, "demo:student", frame, words=f"manifest: expected {MANIFEST}, received a DataFrame")
     refused(distill.evaluate, "demo:student", pool, normalizer=None, words="normalizer: expected a string, received")
     refused(distill.transcribe, "demo:teacher", pool, None, words="output: expected a string or a path, received None")
     refused(distill.transcribe, None, pool, output, words="teacher: expected a string, a path, Recognizer, Teacher or ")

@@ -12,8 +12,10 @@ NAMES = [page.relative_to(ROOT).as_posix() for page in pages()]
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 MEASURED = re.compile(
     r"(?<![\d.])(?!95 ?%)\d+(?:\.\d+)? ?%|\[[−-]?\d+(?:\.\d+)?, [−-]?\d+(?:\.\d+)?\]|\d ×|\d\.\d+ points"
+    r"|\d (?:minutes|GB)\b"
 )
-"""What a result looks like: a percentage (but for 95 %, the level of intervals), an interval, a ratio, points."""
+"""What a result looks like: a percentage (but for 95 %, the level of intervals), an interval, a ratio, points, time or
+memory."""
 PRINTED = ("distill/demo/corpus/README.md", "distill/recipe/RECIPES.md", "overlap/STATISTICS.md")
 """Printed by modules that other tests hold to their files."""
 

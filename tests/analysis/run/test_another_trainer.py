@@ -11,7 +11,7 @@ from analysis.figures import overlap_over_training, strata, wer_against_overlap
 from analysis.inference import stage_changes
 from analysis.report import write_report
 from overlap.errors import UserError
-from overlap.version import SCHEMA
+from overlap.version import SCHEMA, __version__
 
 UTTERANCES = {f"call-{i}": ("call two five", "call two five" if i % 3 else "call two nine") for i in range(8)}
 SPELLED = [b"call", b" two", b" five", None]
@@ -140,13 +140,14 @@ def test_it_may_hold_its_overlap_alone(foreign):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "said", "remedy"),
     [
-        ({"schema": None}, "of an unknown version before files had a schema version"),
-        ({"schema": 9, "versions": {"support-overlap": "7.1"}}, "support-overlap 7.1 in schema 9"),
+        ({"schema": None}, "of an unknown version before files had a schema version", "the commit that wrote it"),
+        ({"versions": {"support-overlap": __version__}, "schema": 1}, "in schema 1", "the commit that wrote it"),
+        ({"schema": 9, "versions": {"support-overlap": "7.1"}}, "7.1 in schema 9", "use support-overlap 7.1"),
     ],
 )
-def test_another_schema_is_refused_in_one_line(foreign, change, said):
+def test_another_schema_is_refused_in_one_line(foreign, change, said, remedy):
     tree = json.loads((foreign / "resolved.json").read_text()) | change
     tree = {key: value for key, value in tree.items() if value is not None}
     (foreign / "resolved.json").write_text(json.dumps(tree))
@@ -154,7 +155,8 @@ def test_another_schema_is_refused_in_one_line(foreign, change, said):
         with pytest.raises(ValueError, match=said) as error:
             read(foreign)
         assert str(error.value).startswith(f"{foreign}: written by support-overlap ")
-        assert "this version reads schema 3. Use the version that wrote it, or make the run again" in str(error.value)
+        assert "this version reads schema 3. Make the run again, or " in str(error.value)
+        assert remedy in str(error.value)
 
 
 @pytest.mark.parametrize("support", [None, {}, {"temperature": 1.0}])
@@ -176,3 +178,15 @@ def test_a_report_needs_no_more_than_a_resolved_recipe(foreign, tmp_path):
     assert "No stage can be judged yet" in str(report)
     said = report.path.read_text(encoding="utf-8")
     assert all(words in said for words in ("No probes", "decisions.jsonl"))
+
+
+def test_a_stage_without_a_gate_was_not_left_with_its_gate_shut(foreign, tmp_path):
+    """As the page says that a trainer without gates writes it: `exhausted` where no gate was read."""
+    rows = [json.loads(line) for line in (foreign / "decisions.jsonl").read_text("utf-8").splitlines()]
+    lines(foreign / "decisions.jsonl", [rows[0] | {"gate": "exhausted"}, rows[1] | {"gate": "run"}])
+    assert "labels, steps 0 to 20, left: its time is over" in stage_table(load(foreign)).to_text()
+    report = write_report(foreign, tmp_path / "report.md")
+    assert report.sections[0].verdicts[0].gate == "The stage was left at step 20: its time is over"
+    said = report.path.read_text("utf-8")
+    assert "gate shut" not in said
+    assert "The gate advanced" not in said

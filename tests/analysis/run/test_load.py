@@ -63,7 +63,7 @@ def test_a_half_written_multibyte_character_is_left_for_later(straight):
     ("line", "message"),
     [
         (b'{"step": 1,', r"decisions\.jsonl, line 2: not JSON"),
-        (b"", r"decisions\.jsonl, line 2: not JSON"),
+        (b"", r"decisions\.jsonl, line 2: the line is empty; delete it"),
         (b'{"reason": "\xff"}', r"decisions\.jsonl, line 2: not JSON"),
         (b"[1]", r"decisions\.jsonl, line 2: expected a JSON object, found list"),
         (

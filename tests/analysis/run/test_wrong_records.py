@@ -102,6 +102,28 @@ def test_stages_may_have_their_names_and_types_alone(small, capsys):
     assert "2 · run 4 steps" in out
 
 
+@pytest.mark.parametrize("steps", [0, 4], ids=["between steps", "after a step"])
+def test_the_view_takes_stages_that_the_recipe_lacks(small, capsys, steps):
+    """Only `visits.jsonl` must name the recipe's stages; its visit says where a row belongs."""
+    for at, log in ((1, "decisions"), (3, "metrics")):
+        change(small / f"{log}.jsonl", at, stage="theirs")
+    if not steps:
+        (small / "metrics.jsonl").unlink()
+    else:
+        lines(small / "decisions.jsonl", rows_of(small / "decisions.jsonl")[:1])
+    assert "stage 2 of 2" in shown(capsys, "watch", small, "--once")
+    (small / "visits.jsonl").unlink()
+    assert "stage 1 of 2" in shown(capsys, "watch", small, "--once")
+
+
+def test_the_view_needs_a_stage(small, capsys):
+    (small / "visits.jsonl").unlink()
+    resolved(lambda tree: tree["recipe"].update(stages=[]))(small)
+    with pytest.raises(SystemExit):
+        main(["watch", str(small), "--once"])
+    assert "field `recipe.stages` is empty; write it as" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     "rates",
     [
@@ -233,6 +255,22 @@ def test_every_command_refuses_them(small, capsys):
             main([str(argument) for argument in arguments])
         assert ended.value.code == 1
         assert "decisions.jsonl, line 1: field `levels` is null" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("\n", "decisions.jsonl, line 2: the line is empty; delete it"),
+        ("{\n", "decisions.jsonl, line 2: not JSON ("),
+        ("{\n", "; restore the file from a copy, or delete the line"),
+    ],
+)
+def test_a_line_that_is_none_is_named(small, line, said):
+    log = small / "decisions.jsonl"
+    rows = log.read_text("utf-8").splitlines(keepends=True)
+    log.write_text("".join([rows[0], line, *rows[1:]]), "utf-8")
+    with pytest.raises(UserError, match=re.escape(said)):
+        load(small)
 
 
 def test_missing_visits_are_said_to_be_missing(small, tmp_path):

@@ -111,7 +111,7 @@ def test_lines_that_ended_in_other_errors_or_none(tmp_path, line, message):
         ("none.jsonl", "the manifest does not exist; give the path of a JSON Lines file, one utterance a line"),
         (".", "the manifest is a folder; give the path"),
         ("empty.jsonl", "the manifest has no utterances; write one JSON object a line"),
-        ("demo:corpus/tset.jsonl", "is not in the embedded demo; did you mean test.jsonl?"),
+        ("demo:corpus/tset.jsonl", "is not in the embedded demo; did you mean demo:corpus/test.jsonl?"),
     ],
 )
 def test_what_is_wrong_with_a_whole_file_is_a_finding(tmp_path, place, message):

@@ -23,8 +23,18 @@ def test_refuses_a_directory_that_holds_a_run_or_anything_else(run, tmp_path):
     with pytest.raises(RunDirectoryError, match="not an empty directory"):
         RunDirectory.create(tmp_path / "other", {})
     assert (tmp_path / "other" / "thesis.tex").read_text() == "years of work"
-    with pytest.raises(RunDirectoryError, match="holds no run"):
+    with pytest.raises(RunDirectoryError, match=r"holds no run: .* Give the --output of `distill train`"):
         RunDirectory.open(tmp_path / "other")
+
+
+def test_a_run_without_checkpoints_is_not_said_to_continue(run):
+    run.append("metrics", {"step": 1})
+    (run.path / "checkpoints" / "step-000000").mkdir()
+    with pytest.raises(RunDirectoryError, match="Continue it with"):
+        RunDirectory.check_vacant(run.path)
+    (run.path / "checkpoints" / "step-000000").rmdir()
+    with pytest.raises(RunDirectoryError, match=r"already holds a run, and no checkpoint to continue it from\. Choose"):
+        RunDirectory.check_vacant(run.path)
 
 
 def test_nan_is_null_and_text_is_kept(run):

@@ -272,3 +272,23 @@ def test_a_gate_opens_on_the_error_rate_of_a_set(several, manifests, tmp_path):
     ]
     assert sorted(at) == [(2, "dev"), (2, "letters"), (2, "test")]  # each once, though the gate has read one
     shutil.rmtree(tmp_path / "run")
+
+
+def test_a_resumed_run_evaluates_nothing_twice(several, manifests, tmp_path):
+    """Its gate reads at the first step, which was evaluated before the first checkpoint."""
+    gate = {"type": "threshold", "statistic": "own.dev.error_rate", "at_most": 0.0}
+    probe = {"manifest": str(manifests["probe"]), "every": 2, "states": ["student"], "trace_utterances": 0}
+    stage = several["stages"][0] | {"gate": gate, "steps": 2}
+    recipe = several | {"probe": probe, "stages": [stage], "checkpoint": {}}
+
+    class Interrupt(Observer):
+        def step(self, row):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Recipe.model_validate(recipe), tmp_path / "run", observer=Interrupt())
+    resume(tmp_path / "run", quiet=True)
+    at = [(row["step"], row["set"], row["model"]) for row in rows_of(tmp_path / "run")]
+    assert len(at) == len(set(at)) == 9
+    assert len(load(tmp_path / "run").evaluations) == 9
+    shutil.rmtree(tmp_path / "run")

@@ -5,6 +5,7 @@ import json
 import re
 import resource
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from distill.run import checkpoint
 from distill.run.checkpoint import CheckpointError
 from distill.run.process_lock import AtWorkError
 from distill.run.run_directory import LOGS, RunDirectoryError, occupied
+from distill.training.errors import TrainingError
+from distill.training.resume_moved_data import Request, check_paths
 from overlap.version import SCHEMA, __version__
 from tests.distill.small_models import save_qwen3
 from tests.distill.training.test_trainer import _Interrupt, rows
@@ -125,6 +128,19 @@ class TestCheckpoints:
         )
         shutil.move(away, run / "checkpoints")
         assert resume(run).step == 6
+
+    def test_a_kept_run_without_any_is_not_asked_for_its_data(self, tmp_path):
+        """The run that the notebooks show: it has no checkpoints, and its data is in the package."""
+        kept = shutil.copytree(Path("notebooks/runs/demo"), tmp_path / "kept")
+        refused(kept, RunDirectoryError, r"checkpoints holds no checkpoint, but the run has 1200 rows of metrics")
+        recipe = Recipe.model_validate(json.loads((kept / "resolved.json").read_text("utf-8"))["recipe"])
+        assert recipe.stages[0].manifest.startswith("demo:")
+        check_paths(recipe, recipe, Request(kept))
+        missing = recipe.model_copy(
+            update={"stages": (recipe.stages[0].model_copy(update={"manifest": "demo:corpus/x"}),)}
+        )
+        with pytest.raises(TrainingError, match=r"stages\.0\.manifest was demo:corpus/x, where nothing is now"):
+            check_paths(missing, missing, Request(kept))
 
     def test_a_run_that_never_had_one_begins_again(self, short, tmp_path):
         class Early(Observer):
