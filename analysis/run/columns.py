@@ -70,10 +70,7 @@ RATE_FIELDS = {"value": "number or null", "errors": "integer", "total": "integer
 """Of an error rate that was measured."""
 ENDS = {"low": "number or null", "high": "number or null"}
 """Of an error rate with an interval."""
-PROBE_COLUMNS = {
-    **_PLACE,
-    "states": "text",
-    "statistic": "text",
+_ESTIMATE = {
     "value": "number",
     "standard_error": "number",
     "low": "number",
@@ -81,6 +78,20 @@ PROBE_COLUMNS = {
     "n_positions": "integer",
     "n_groups": "integer",
     "n_undefined": "integer",
+}
+PROBE_COLUMNS = {
+    **_PLACE,
+    "states": "text",
+    "statistic": "text",
+    **_ESTIMATE,
+}
+TOKEN_RULE_COLUMNS = {
+    **_PLACE,
+    "states": "text",
+    "rule": "text",
+    "other": "text or null",
+    "quantity": "text",
+    **_ESTIMATE,
 }
 UTTERANCE_COLUMNS = {
     **_PLACE,
@@ -122,6 +133,7 @@ OPTIONAL = {
     "metrics.jsonl": {
         "overlap.*": "number or null",
         "funnel.*": "integer",
+        "weights.*": "number or null",
         "seconds.*": "number",
     },
     "evaluations.jsonl": {

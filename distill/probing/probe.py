@@ -13,6 +13,7 @@ from overlap.bounds import BoundsSummary
 from overlap.estimates.first_reading import FirstReading
 from overlap.version import DISTRIBUTION, __version__
 from overlap.vocab.coverage import Coverage
+from overlap.weights import RULES, RuleInputs, ShadowPanel, shadow_panel
 
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
@@ -25,6 +26,7 @@ from ..recipe.gate_statistics import UNDECIDED
 from ..run.schema import SCHEMA
 from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
+from ..scoring.rule_inputs import rule_inputs
 from ..teacher_data.labels import labels
 from .tally import Tally
 from .trace import trace_rows
@@ -46,6 +48,7 @@ class StateProbe:
         traces: Rows for `traces/`, one per traced utterance.
         bounds: Lower and upper bounds of all statistics of a served teacher; None for a local one.
         texts: The transcripts as text, by utterance id.
+        panel: What rules that weight single positions would keep; on the student's states with a local teacher only.
     """
 
     states: str
@@ -56,6 +59,7 @@ class StateProbe:
     traces: list[dict[str, Any]] = field(default_factory=list)
     bounds: BoundsSummary | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    panel: ShadowPanel | None = None
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -116,6 +120,7 @@ def probe(
     texts: dict[str, str] = {}
     recut: list[float] = []
     traces: list[dict[str, Any]] = []
+    read_by_rules: list[RuleInputs] = []
     for batch in source.batches(utterances, batch_size):
         if recorded is None:
             transcripts = write_transcripts(pair, batch, states, decoding)
@@ -123,6 +128,8 @@ def probe(
             transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
         scores = compare(pair, batch, transcripts, support)
         tally.add(scores, [utterance.id for utterance in batch.utterances])
+        if states == "student" and pair.server is None:
+            read_by_rules.append(rule_inputs(scores))
         funnel = funnel + scores.funnel
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
@@ -140,7 +147,8 @@ def probe(
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = tally.bounds()
     found = pair.coverage(estimates if bounds is None else None)
-    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts)
+    panel = _panel(RuleInputs.joined(read_by_rules), list(rollouts)) if read_by_rules else None
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts, panel)
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
@@ -162,6 +170,11 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
         temperature=decoding.temperature,
     )
     return pair.in_students_ids(written, writer)
+
+
+def _panel(inputs: RuleInputs, utterances: Sequence[str]) -> ShadowPanel:
+    """What every rule would keep of all the probe's positions; the probe is the batch of rules that depend on one."""
+    return shadow_panel({name: rule.weights(inputs) for name, rule in RULES.items()}, utterances, inputs.mask)
 
 
 def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> Transcripts:

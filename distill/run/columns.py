@@ -85,6 +85,11 @@ METRICS = File(
         Column("objective.*", "text or number", "name of the objective, and both models' probability mass on its set"),
         Column("overlap.*", "number or null", "mean of a statistic over the step's positions, by name"),
         Column("funnel.*", "integer", "positions in each bin of the funnel"),
+        Column(
+            "weights.*",
+            "number or null",
+            "with `objective.weights`, of the student's own rollouts: `n` weighted positions, and their `mean` weight",
+        ),
         Column("rollouts.*", "text or number", "whose transcripts the step uses, their number and length in tokens"),
         Column("seconds.*", "number", "seconds of each phase"),
     ),
@@ -175,6 +180,31 @@ PROBES = File(
         _required("n_positions", "integer", "positions in the mean"),
         _required("n_groups", "integer", "utterances"),
         _required("n_undefined", "integer", "positions where the statistic is undefined"),
+    ),
+)
+
+TOKEN_RULES = File(
+    "token_rules/*.parquet",
+    "One file per probe on the student's states with a local teacher, with the probe's name: what rules that weight "
+    "single positions would keep, one row per number. Training does not read it.",
+    (
+        *PLACE,
+        _required("states", "text", "on whose transcripts"),
+        _required("rule", "text", "name of the rule, as in `overlap.weights.RULES`"),
+        _required("other", "text or null", "the other rule, of a comparison of two"),
+        _required(
+            "quantity",
+            "text",
+            "`kept`, the share of positions that it keeps, or `weight`, its mean weight; of two rules `jaccard`, of "
+            "the kept positions, or `spearman`, of the weights",
+        ),
+        _required("value", "number", "the number"),
+        _required("standard_error", "number", "of it"),
+        _required("low", "number", "lower end of the 95 % interval over utterances"),
+        _required("high", "number", "upper end"),
+        _required("n_positions", "integer", "positions in it"),
+        _required("n_groups", "integer", "utterances"),
+        _required("n_undefined", "integer", "positions that are not in it"),
     ),
 )
 
@@ -287,5 +317,5 @@ OTHERS = (
     File("wandb/*", "Weights & Biases' files."),
 )
 
-FILES = (RESOLVED, VISITS, DECISIONS, EVALUATIONS, PROBES, TRACES, TRANSCRIPTS, METRICS, STATE, *OTHERS)
+FILES = (RESOLVED, VISITS, DECISIONS, EVALUATIONS, PROBES, TOKEN_RULES, TRACES, TRANSCRIPTS, METRICS, STATE, *OTHERS)
 """In the order of the page."""
