@@ -173,9 +173,9 @@ def iw(
     away = (teacher_logprob.double() - student_logprob.double()).abs()
     there = there & away.isfinite()
     away = away.masked_fill(~there, 0.0)
-    sums = away.cumsum(-1)
-    share = (sums - away) / away.sum(-1, keepdim=True).clamp_min(epsilon)
-    return _placed(1 + gamma * (1 - share).clamp(0, 1), there)  # sums in another order may differ in the last bit
+    sums = torch.nn.functional.pad(away.cumsum(-1), (1, 0))  # added in one order, whatever the padding
+    share = sums[:, :-1] / sums[:, -1:].clamp_min(epsilon)
+    return _placed(1 + gamma * (1 - share), there)
 
 
 @torch.no_grad()
