@@ -94,6 +94,9 @@ class Metric(Place):
     objective: By[Text | Number] = optional("name of the objective, and both models' probability mass on its set")
     overlap: By[Number] = optional("mean of a statistic over the step's positions, by name")
     funnel: By[Integer] = optional("positions in each bin of the funnel")
+    weights: By[Number] = optional(
+        "with `objective.weights`, of the student's rollouts: `n` weighted positions, and their `mean` weight"
+    )
     rollouts: By[Text | Number] = optional("whose transcripts the step uses, their number and length in tokens")
     rejection: By[Text | Integer] = optional(
         "of a stage with `reject`: rollouts judged, refused and why, what the step was taken on, and steps in a row "
@@ -192,6 +195,28 @@ class Probe(Place):
     n_positions: Integer = needed("positions in the mean")
     n_groups: Integer = needed("utterances")
     n_undefined: Integer = needed("positions where the statistic is undefined")
+
+
+class TokenRule(Place):
+    """One file per probe on the student's states with a local teacher: what rules for single positions would keep.
+
+    One row per number, in a file with the probe's name. Training does not read it.
+    """
+
+    states: Text = needed("on whose transcripts")
+    rule: Text = needed("name of the rule, as in `overlap.weights.RULES`")
+    other: Text | None = needed("the other rule, of a comparison of two")
+    quantity: Literal["kept", "weight", "jaccard", "spearman"] = needed(
+        "the share of positions that it keeps, or its mean weight; of two rules, Jaccard index of the kept positions "
+        "or Spearman correlation of the weights"
+    )
+    value: Number = needed("the number")
+    standard_error: Number = needed("of it")
+    low: Number = needed("lower bound of the 95 % interval over utterances")
+    high: Number = needed("upper bound")
+    n_positions: Integer = needed("positions in it")
+    n_groups: Integer = needed("utterances")
+    n_undefined: Integer = needed("positions that are not in it")
 
 
 class Utterance(Place):

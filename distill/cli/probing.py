@@ -43,6 +43,7 @@ def probe(
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
     preflight: bool = False,
+    panel: bool = False,
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
@@ -68,6 +69,8 @@ def probe(
         server: Settings of the server's requests.
         preflight: Report what the server supports, its speed, and how far it deviates from local weights; the exit code
             is 1 on a problem.
+        panel: Also print which positions other systems' rules would keep when they weight the loss, and how alike they
+            choose; --json always has it. It needs a local teacher.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -76,6 +79,10 @@ def probe(
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
     require_server(server, teacher_url)
+    if teacher_url is not None and panel:
+        raise UserError(
+            "--panel: rules read more of a teacher than a server shows; leave it out, or remove --teacher-url"
+        )
     if teacher_url is not None and temperature != 1.0:
         raise UserError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
@@ -122,7 +129,7 @@ def probe(
     if json_:
         print_json(result.to_dict())
     else:
-        print(result)
+        print(*((result, result.panel) if panel else (result,)), sep="\n\n")
     if output:
         result.write(output)
         if not json_:

@@ -13,6 +13,7 @@ from overlap.bounds import BoundsSummary
 from overlap.estimates.first_reading import FirstReading
 from overlap.version import DISTRIBUTION, SCHEMA, __version__
 from overlap.vocab.coverage import Coverage
+from overlap.weights import RULES, RuleInputs, ShadowPanel, shadow_panel
 
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
@@ -24,6 +25,7 @@ from ..recipe import Decoding, SupportSettings
 from ..recipe.gate_statistics import UNDECIDED
 from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
+from ..scoring.rule_inputs import rule_inputs
 from ..teacher_data.labels import labels
 from .probe_sums import ProbeSums
 from .trace import trace_rows
@@ -46,6 +48,7 @@ class StateProbe:
         bounds: Lower and upper bounds of all statistics of a served teacher; None for a local one.
         texts: The transcripts as text, by utterance id.
         forms: Statistics over some of the positions, see `overlap.definitions.forms`: `top1_agreement.without_repeats`.
+        panel: What rules that weight single positions would keep; on the student's states with a local teacher only.
     """
 
     states: str
@@ -57,6 +60,7 @@ class StateProbe:
     bounds: BoundsSummary | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, overlap.Estimate] = field(default_factory=dict)
+    panel: ShadowPanel | None = None
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -120,6 +124,7 @@ def probe(
     texts: dict[str, str] = {}
     recut: list[float] = []
     traces: list[dict[str, Any]] = []
+    read_by_rules: list[RuleInputs] = []
     for batch in source.batches(utterances, batch_size):
         if recorded is None:
             transcripts = write_transcripts(pair, batch, states, decoding)
@@ -128,6 +133,8 @@ def probe(
         scores = compare(pair, batch, transcripts, support)
         names = [utterance.id for utterance in batch.utterances]
         sums.add(scores, names, None if teacher_rollouts is None else _lengths(teacher_rollouts, names))
+        if states == "student" and pair.server is None:
+            read_by_rules.append(rule_inputs(scores))
         funnel = funnel + scores.funnel
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
@@ -145,7 +152,8 @@ def probe(
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
-    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms())
+    panel = _panel(RuleInputs.joined(read_by_rules), list(rollouts)) if read_by_rules else None
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms(), panel)
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
@@ -170,8 +178,13 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
 
 
 def _lengths(rollouts: Rollouts, names: Sequence[str]) -> torch.Tensor:
-    """Positions of transcripts, their ends included; −1 where one did not end."""
+    """Return positions of transcripts, their ends included; −1 where one did not end."""
     return torch.tensor([len(ids) if finished else -1 for ids, finished in map(rollouts.__getitem__, names)])
+
+
+def _panel(inputs: RuleInputs, utterances: Sequence[str]) -> ShadowPanel:
+    """Return what every rule would keep of the probe's positions; for rules on a batch, the probe is the batch."""
+    return shadow_panel({name: rule.weights(inputs) for name, rule in RULES.items()}, utterances, inputs.mask)
 
 
 def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> Transcripts:

@@ -12,6 +12,7 @@ import overlap
 from overlap.bounds import BoundsSummary
 from overlap.estimates.first_reading import FirstReading
 from overlap.vocab.coverage import Coverage
+from overlap.weights import ShadowPanel
 
 from ..files import write_rows
 from .probe import StateProbe
@@ -62,6 +63,11 @@ class ProbeResult:
         return self.probed.bounds
 
     @property
+    def panel(self) -> ShadowPanel | None:
+        """What rules that weight single positions would keep, with a local teacher; else None."""
+        return self.probed.panel
+
+    @property
     def traces(self) -> list[dict[str, Any]]:
         """Both models' view of every position, one row per utterance, with the columns of `distill.probing.trace`."""
         return self.probed.traces
@@ -85,6 +91,8 @@ class ProbeResult:
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         if self.bounds:
             tree["bounds"] = self.bounds.to_summary().to_dict()
+        if self.panel:
+            tree["shadow_panel"] = self.panel.to_dict()
         return tree
 
     def write(self, path: str | Path) -> None:
@@ -108,7 +116,7 @@ class ProbeResult:
     def _repr_html_(self) -> str:
         """Return the five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
-        tables = (self.summary, self.bounds, self.coverage)
+        tables = (self.summary, self.bounds, self.coverage, self.panel)
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
         return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"

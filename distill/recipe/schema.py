@@ -11,6 +11,7 @@ import overlap
 from overlap.definitions import Ranges
 from overlap.definitions.names import UnknownStatisticError
 from overlap.errors import UserError
+from overlap.weights import ACCEPTED_RANK, OFFERED, RULES, SET_SIZE
 
 from .gate_statistics import (
     doubtful_readings,
@@ -29,6 +30,8 @@ from .stages import StageConfig
 from .toml import in_toml
 
 States = Literal["student", "fixed", "teacher", "reference"]
+TOKENS_LISTED = {"overlap_ratio": SET_SIZE, "best_in_teachers": ACCEPTED_RANK}
+"""Values of `overlap.weights.RuleInputs` that a server's best tokens determine, by how many of them it takes."""
 
 
 class Audio(Section):
@@ -237,6 +240,26 @@ class Recipe(Section):
                     'tokens. Set type = "divergence" and support = "teacher" there, or use a local teacher '
                     "(remove teacher.url)"
                 )
+            if stage.type == "opd" and stage.objective.weights is not None:
+                self._check_served_weights(
+                    stage.objective.weights, f"stages.{i}.objective.weights", k if m is None else m
+                )
+
+    def _check_served_weights(self, name: str, where: str, listed: int) -> None:
+        """Refuse a rule that reads more of the teacher than the best tokens that a server lists."""
+        needs = [TOKENS_LISTED.get(value) for value in RULES[name].needs]
+        able = [f'"{rule}"' for rule in OFFERED if all(value in TOKENS_LISTED for value in RULES[rule].needs)]
+        tokens = max((n for n in needs if n is not None), default=0)
+        if None in needs:
+            raise UserError(
+                f'{where} = "{name}": it reads {" and ".join(RULES[name].needs)} at every position, and a server shows '
+                f"only its best tokens. Remove it, set {' or '.join(able)}, or use a local teacher (remove teacher.url)"
+            )
+        if listed < tokens:
+            raise UserError(
+                f'{where} = "{name}": it compares the {tokens} best tokens, and {listed} are requested; raise '
+                f"teacher.server.top_logprobs to at least {tokens}, or remove it"
+            )
 
     def _checked_gate(self, section: GateConfig, where: str) -> overlap.Gate:
         """Return the gate object; refuses gates that would fail, or never open, hours into the run."""

@@ -134,6 +134,10 @@ class TeacherDataStage(StageBase):
     """Which transcripts are left out, with their audio."""
 
 
+Weights = Literal["prune", "selectkd", "iw", "tropd"]
+"""Rules that weight single positions, `overlap.weights.OFFERED`."""
+
+
 class DivergenceObjective(Section):
     """A divergence of the two models on a set of tokens at each position."""
 
@@ -149,12 +153,18 @@ class DivergenceObjective(Section):
     """Count everything outside the set as one more token. Without it both models are renormalized on the set, and
     probability outside the set is not penalized: with a vocabulary of tens of thousands, mass leaks out of the set. It
     is false for `support = "vocabulary"`, which has no outside."""
+    weights: Weights | None = None
+    """Rule that weights the positions of the student's own rollouts: `prune` (Prune-OPD), `selectkd` (SelecTKD), `iw`
+    (IW-OPD) or `tropd` (TrOPD), see `overlap.weights`. The loss is the weighted sum over the number of positions, as in
+    TRL, not over the sum of weights. Transcripts of `off_policy` are not weighted. None weights nothing; none of these
+    rules is advised: see first, in a probe's shadow panel, what it would keep."""
 
     @property
     def name(self) -> str:
-        """As `metrics.jsonl` names it, such as `forward_kl(union, tail)`."""
+        """As `metrics.jsonl` names it, such as `forward_kl(union, tail)`; with weights, `forward_kl(union) × prune`."""
         beta = (f"beta={self.beta:g}",) if self.divergence == "jensen_shannon" else ()
-        return f"{self.divergence}({', '.join((self.support, *beta, *(('tail',) if self.tail else ())))})"
+        looked_at = ", ".join((self.support, *beta, *(("tail",) if self.tail else ())))
+        return f"{self.divergence}({looked_at}){_times(self.weights)}"
 
     @model_validator(mode="before")
     @classmethod
@@ -176,11 +186,17 @@ class PolicyGradientObjective(Section):
     type: Literal["policy_gradient"]
     estimator: Literal["k1", "k3"] = "k1"
     """−log r, or r − 1 − log r, with r the teacher's probability of the token over the student's."""
+    weights: Weights | None = None
+    """As for a divergence; TRL's IW-OPD is `k1` with `iw`."""
 
     @property
     def name(self) -> str:
-        """As `metrics.jsonl` names it, such as `policy_gradient(k1)`."""
-        return f"{self.type}({self.estimator})"
+        """As `metrics.jsonl` names it, such as `policy_gradient(k1)`, or with weights `policy_gradient(k1) × iw`."""
+        return f"{self.type}({self.estimator}){_times(self.weights)}"
+
+
+def _times(weights: Weights | None) -> str:
+    return "" if weights is None else f" × {weights}"
 
 
 NAMED_OBJECTIVES = {"paper": DivergenceObjective(tail=False)}

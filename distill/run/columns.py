@@ -14,6 +14,7 @@ from analysis.run.records import (
     Probe,
     ProcessRecord,
     Resolved,
+    TokenRule,
     Trace,
     Transcript,
 )
@@ -55,6 +56,7 @@ RECORDS: dict[str, type[Record]] = {
     "decisions.jsonl": Decision,
     "evaluations.jsonl": Evaluation,
     "probes/*.parquet": Probe,
+    "token_rules/*.parquet": TokenRule,
     "traces/*.parquet": Trace,
     "transcripts/*.parquet": Transcript,
     "metrics.jsonl": Metric,

@@ -26,6 +26,8 @@ from .process_lock import at_work, refuse_if_at_work
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"
+TRACES, TOKEN_RULES = OF_PROBES = ("traces", "token_rules")
+"""Folders with more of a probe, in files of its name."""
 LOCK, PROCESS = ".lock", "process.json"
 """Lock file and record of the process that works on a run."""
 
@@ -58,7 +60,7 @@ class RunDirectory:
         path = Path(path)
         _check_empty(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoints", PROBES, "traces", "transcripts"):
+        for name in ("checkpoints", PROBES, *OF_PROBES, "transcripts"):
             (path / name).mkdir()
         for name in LOGS:
             (path / f"{name}.jsonl").touch()
@@ -174,7 +176,8 @@ class RunDirectory:
         for part in _parts(self.path):
             if _place_of(part) >= until:
                 part.unlink()
-                (self.path / "traces" / part.name).unlink(missing_ok=True)  # of the same probe
+                for folder in OF_PROBES:
+                    (self.path / folder / part.name).unlink(missing_ok=True)  # of the same probe
 
     def _check_rows(self, rows: Mapping[str, int], until: tuple[int, int]) -> None:
         for log in LOGS:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 import overlap
 from overlap.core.topk import Support
+from overlap.weights import RULES
 
 from ..recipe import DivergenceObjective, Objective, PolicyGradientObjective
+from ..scoring.rule_inputs import rule_inputs
 from ..scoring.scores import Scores
 
 
@@ -31,17 +33,21 @@ class ObjectiveValue:
     """An objective at the n counted positions.
 
     Attributes:
-        loss: Scalar in nats with the student's graph, summed over positions (0 if none counts).
+        loss: Scalar in nats with the student's graph, summed over positions (0 if none counts), weighted if there are
+            weights. Divided by n, not by the sum of weights, it is the mean loss, as in TRL.
         positions: n.
         student_mass: [n] the student's probability on the tokens of the objective. With a tail, the rest is one more
             token; without, it is ignored.
         teacher_mass: [n] the teacher's.
+        weights: [n] float64, by which the loss's terms are multiplied, NaN where undefined: such terms are as without
+            weights. None if the objective has none.
     """
 
     loss: Tensor
     positions: int
     student_mass: Tensor
     teacher_mass: Tensor
+    weights: Tensor | None = None
 
 
 def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
@@ -59,7 +65,8 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
     =================  ==============================================  =====================================
 
     Blocked tokens are in no set and in no normalization, as far as the teacher's scores include them. Only the student
-    receives gradients. For a policy gradient, τ is the temperature of sampling, and there is no factor τ².
+    receives gradients. For a policy gradient, τ is the temperature of sampling, and there is no factor τ². With
+    `objective.weights`, the term of each position is multiplied by its weight, which has no gradient.
 
     Args:
         scores: Both models at the same positions, with the student's graph.
@@ -79,10 +86,28 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
     if isinstance(objective, PolicyGradientObjective):
         drawn = looked_at.valid.squeeze(-1)
         each = overlap.sampled_reverse_kl(log_p[drawn, 0], log_q[drawn, 0], estimator=objective.estimator)
-        return ObjectiveValue(each.sum(), int(drawn.sum()), student_mass[drawn], teacher_mass[drawn])
+        weights = _weights(scores, objective)
+        weights = None if weights is None else weights[drawn]
+        return _summed(each, 1.0, student_mass[drawn], teacher_mass[drawn], weights)
     valid = torch.cat([looked_at.valid, looked_at.valid.any(-1, keepdim=True)], -1) if tail else looked_at.valid
     each = overlap.set_divergence(log_p, log_q.to(log_p.dtype), valid, kind=objective.divergence, beta=objective.beta)
-    return ObjectiveValue(scores.support.temperature**2 * each.sum(), len(each), student_mass, teacher_mass)
+    return _summed(each, scores.support.temperature**2, student_mass, teacher_mass, _weights(scores, objective))
+
+
+def _summed(
+    each: Tensor, factor: float, student_mass: Tensor, teacher_mass: Tensor, weights: Tensor | None
+) -> ObjectiveValue:
+    """The objective from its terms [n] before a factor, weighted or not."""
+    weighted = each if weights is None else each * weights.nan_to_num(nan=1.0).to(each.dtype)
+    return ObjectiveValue(factor * weighted.sum(), len(each), student_mass, teacher_mass, weights)
+
+
+def _weights(scores: Scores, objective: Objective) -> Tensor | None:
+    """[n] of the used positions; None if the objective has no weights."""
+    if objective.weights is None:
+        return None
+    rule = RULES[objective.weights]
+    return rule.weights(rule_inputs(scores, rule.needs))[scores.used]
 
 
 def _tokens(scores: Scores, objective: Objective) -> Support:
@@ -99,5 +124,5 @@ def _tokens(scores: Scores, objective: Objective) -> Support:
 def _full_vocabulary(scores: Scores, objective: DivergenceObjective) -> ObjectiveValue:
     """Return the divergence on all tokens that both models have; their probability is the mapped mass."""
     each, measured = scores.full_vocabulary_divergence(objective), scores.statistics()
-    masses = (measured[f"{side}_mapped_mass"][scores.used] for side in ("student", "teacher"))
-    return ObjectiveValue(scores.support.temperature**2 * each.sum(), len(each), *masses)
+    student_mass, teacher_mass = (measured[f"{side}_mapped_mass"][scores.used] for side in ("student", "teacher"))
+    return _summed(each, scores.support.temperature**2, student_mass, teacher_mass, _weights(scores, objective))

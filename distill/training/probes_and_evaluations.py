@@ -21,7 +21,7 @@ from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
-from ..run.run_directory import RunDirectory, damaged, read_json, write_atomically, write_parquet
+from ..run.run_directory import TOKEN_RULES, TRACES, RunDirectory, damaged, read_json, write_atomically, write_parquet
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
@@ -76,6 +76,7 @@ class Monitor:
         readings: dict[str, overlap.Estimate] = {}
         rows: list[dict[str, Any]] = []
         traces: list[dict[str, Any]] = []
+        rules: list[dict[str, Any]] = []
         # The teacher's transcripts first: the student's positions past their length are read apart.
         for states in sorted(config.states, key=lambda states: states != "teacher"):
             recorded = {"fixed": self._fixed_rollouts, "teacher": self._teacher_rollouts}.get(states)
@@ -102,11 +103,15 @@ class Monitor:
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             rows += probe_rows(result, place)
+            rules += rule_rows(result, place)
             traces += [asdict(place) | row for row in self._scored(result.traces)]
         self.run.append_probes(place.file, rows)
         self.observer.probe(rows)
-        if traces and self.run.writer:
-            write_parquet(self.run.path / "traces" / f"{place.file}.parquet", pd.DataFrame(traces))
+        for folder, found in ((TRACES, traces), (TOKEN_RULES, rules)):
+            if found and self.run.writer:
+                path = self.run.path / folder / f"{place.file}.parquet"
+                path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack the second
+                write_parquet(path, pd.DataFrame(found))
         return readings
 
     def round_trip(self) -> None:
@@ -230,3 +235,13 @@ def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
         for name, count in result.funnel.to_dict().items()
     ]
     return rows
+
+
+def rule_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
+    """Rows of `token_rules/`, one per number of the probe's shadow panel; none without one."""
+    common = {**asdict(place), "states": result.states}
+    found = [] if result.panel is None else result.panel.estimates()
+    return [
+        common | {"rule": rule, "other": other, "quantity": quantity, **estimate.to_dict()}
+        for rule, other, quantity, estimate in found
+    ]

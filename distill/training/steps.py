@@ -50,6 +50,7 @@ class Seen:
         lengths: [rollouts] tokens of text.
         finished: [rollouts] bool.
         masses: [positions, 2] probability of student and teacher on the tokens of the objective.
+        weights: [positions] of the loss's terms, NaN where undefined; None if they have none.
     """
 
     states: str
@@ -58,6 +59,7 @@ class Seen:
     lengths: Tensor
     finished: Tensor
     masses: Tensor
+    weights: Tensor | None = None
 
 
 def training_step(
@@ -144,7 +146,9 @@ def on_policy_step(
         clock=clock,
     )
     with clock("student"):
-        objective = on_policy_objective(scores, stage.objective)
+        own = written.states == "student"  # rules weight what the student wrote
+        asked = stage.objective if own else stage.objective.model_copy(update={"weights": None})
+        objective = on_policy_objective(scores, asked)
     with clock("measure"):
         seen = Seen(
             written.states,
@@ -153,6 +157,7 @@ def on_policy_step(
             written.transcripts.lengths.cpu(),
             written.transcripts.finished.cpu(),
             torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu(),
+            None if objective.weights is None else objective.weights.cpu(),
         )
     return StepOutcome(objective.loss, objective.positions, seen)
 
@@ -168,12 +173,19 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
         return {}
     student_mass, teacher_mass = torch.cat([part.masses for part in parts]).mean(0).tolist()
     rollouts = batch_summary(torch.cat([part.lengths for part in parts]), torch.cat([part.finished for part in parts]))
+    weights = [part.weights for part in parts if part.weights is not None]
     return {
         "overlap": means(GroupSums.merged([part.sums for part in parts])),
         "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
         "funnel": sum((part.funnel for part in parts), overlap.Funnel.empty()).to_dict(),
         "rollouts": {"states": "+".join(sorted({part.states for part in parts}))} | rollouts,
-    }
+    } | ({"weights": weight_summary(torch.cat(weights))} if weights else {})
+
+
+def weight_summary(weights: Tensor) -> dict[str, float]:
+    """Number of positions with a defined weight, and their mean weight, NaN without any."""
+    defined = weights[~weights.isnan()]
+    return {"n": len(defined), "mean": float(defined.mean())}
 
 
 @dataclass(frozen=True, eq=False)
