@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
-from distill.training.stages import weight_summary
+from distill.training.steps import weight_summary
 from pydantic import ValidationError
 
 import distill.training.objectives
