@@ -14,6 +14,8 @@ STATES = ("student", "teacher", "reference", "fixed")
 """Whose states a reading may name before the statistic, as in ``fixed.union_size``."""
 ENDS = ("lower", "upper")
 """Ends of a bound that a reading may name behind it, as in ``forward_kl.lower``."""
+CHANGE = "change"
+"""Last part of a reading that is a change since the reading before, as in ``fixed.total_variation.change``."""
 OWN = "own."
 """Prefix of names for a user's own numbers, such as ``own.wer``."""
 
@@ -25,7 +27,8 @@ def canonical(name: str) -> str:
     """The canonical name of a statistic; resolves aliases from the literature, in upper or lower case.
 
     Args:
-        name: a statistic, optionally with states before it, and after it a form of `FORMS` and the end of a bound.
+        name: a statistic, optionally with states before it, and after it a form of `FORMS`, the end of a bound, and
+            ``change``.
 
     Returns:
         The name with its alias replaced; an unknown name is returned unchanged.
@@ -39,10 +42,10 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """The canonical name of the statistic, without states before it and without form and end of a bound after it.
+    """The canonical name of the statistic, without states before it and without form, end and change after it.
 
     Example:
-        >>> statistic_of("fixed.vuss.at_end.lower"), statistic_of("own.dev.error_rate")
+        >>> statistic_of("fixed.vuss.at_end.change"), statistic_of("own.dev.error_rate")
         ('union_size', 'own.dev.error_rate')
     """
     return name if name.startswith(OWN) else _parts(canonical(name))[1]
@@ -117,6 +120,36 @@ def form_of(name: str) -> str:
     return next((part for part in behind.split(".") if part in FORMS), "")
 
 
+def change_of(name: str) -> str:
+    """What a reading calls the change of a statistic since the reading before.
+
+    Example:
+        >>> change_of("fixed.total_variation"), change_of("top1_agreement.without_repeats")
+        ('fixed.total_variation.change', 'top1_agreement.without_repeats.change')
+    """
+    return f"{name}.{CHANGE}"
+
+
+def is_change(name: str) -> bool:
+    """Whether a name is that of a change.
+
+    Example:
+        >>> is_change("fixed.total_variation.change"), is_change("fixed.total_variation")
+        (True, False)
+    """
+    return name.endswith(f".{CHANGE}")
+
+
+def changed_by(name: str) -> str:
+    """What a change is a change of; any other name as it is.
+
+    Example:
+        >>> changed_by("fixed.total_variation.change"), changed_by("forward_kl.lower")
+        ('fixed.total_variation', 'forward_kl.lower')
+    """
+    return name.removesuffix(f".{CHANGE}")
+
+
 def forms_of(statistic: str) -> tuple[str, ...]:
     """The forms that a statistic has."""
     return tuple(form for form, statistics in FORMS.items() if statistic in statistics)
@@ -139,12 +172,12 @@ def states_of(name: str) -> tuple[str | None, str]:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """States with their dot, statistic, and form and end with their dots; the first and the last may be empty."""
+    """States with their dot, statistic, and form, end and change with their dots; first and last may be empty."""
     before, _, base = name.partition(".")
     if before not in STATES or not base:
         before, base = "", name
     behind = ""
-    for known in (ENDS, FORMS):
+    for known in ((CHANGE,), ENDS, FORMS):
         rest, _, last = base.rpartition(".")
         if last in known and rest:
             base, behind = rest, f".{last}{behind}"
