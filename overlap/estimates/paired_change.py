@@ -7,7 +7,7 @@ import numpy as np
 from overlap.definitions import Ranges
 from overlap.definitions.names import change_of
 from overlap.errors import UserError
-from overlap.estimates.bootstrap import DRAWS, studentized
+from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import ends_between
@@ -26,10 +26,14 @@ def paired_change(
 
     Every resample draws the same utterances for both readings, so what makes an utterance hard in both does not widen
     the interval; two marginal intervals cannot say whether a change is certain. The interval is that of
-    `overlap.estimates.bootstrap.studentized` with the weights 1 and −1, cut off at the largest possible change. Where
-    no utterance deviates from the change of all, the interval is as `overlap.estimates.summary.estimate` has it: of a
-    statistic between two finite limits, it extends as far as positions that could have remained unobserved would move
-    the change.
+    `overlap.estimates.bootstrap.studentized` with the weights 1 and −1, cut off at the largest possible change.
+
+    Resamples know nothing of a kind of change that no utterance shows, so for statistics between two finite limits the
+    interval also covers what could have remained unobserved (`overlap.estimates.bootstrap.unseen_share`). Where all
+    utterances change alike, or not at all, it is as `overlap.estimates.summary.estimate` has it. Where most utterances
+    do not change and the others all in one direction, the end in the other direction is that of a difference of two
+    shares, of which the unobserved one is 0 to its largest (the method of variance estimates recovery, Zou & Donner
+    2008, Statistics in Medicine 27:1693).
 
     An utterance may have no position of a statistic in one of the readings or in both, as one that does not end has
     none of a form ``at_end``. But if the utterances themselves differ, the averages are of different things: every
@@ -68,12 +72,24 @@ def paired_change(
     undefined = (before.undefined + after.undefined).sum(0)
     changes = {}
     for column, (name, one) in enumerate(zip(names, found, strict=True)):
-        certain = ranges.certain(name)
-        low, high = ends_between(ranges.limits(name), one, n_groups[column], n_positions[column], certain=certain)
+        limits, certain = ranges.limits(name), ranges.certain(name)
+        low, high = ends_between(limits, one, n_groups[column], n_positions[column], certain=certain)
+        if one.standard_error > 0 and math.isfinite(limits[1] - limits[0]) and not certain:
+            away = unseen_share(n_groups[column], n_positions[column], level) * limits[1]
+            below, above = _unseen(sums[:, column], counts[:, column])
+            low = max(limits[0], one.value - math.hypot(one.value - low, below * away))
+            high = min(limits[1], one.value + math.hypot(high - one.value, above * away))
         changes[name] = Estimate(
             one.value, one.standard_error, low, high, one.n_positions, one.n_groups, int(undefined[column]), level
         )
     return changes
+
+
+def _unseen(sums: np.ndarray, counts: np.ndarray) -> tuple[bool, bool]:
+    """Whether the few utterances that change at all never fall, and never rise; from ``[G, 2]``, after and before."""
+    differences = (sums[:, 0] - sums[:, 1])[counts[:, 1] > 0]
+    few = np.array_equal(counts[:, 0], counts[:, 1]) and np.count_nonzero(differences) <= len(differences) / 2
+    return few and not (differences < 0).any(), few and not (differences > 0).any()
 
 
 def _unpaired(these: GroupSums, others: GroupSums) -> np.ndarray:

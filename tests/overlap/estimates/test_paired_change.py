@@ -253,6 +253,41 @@ def coverage(kind: Callable, n: int, repeats: int, draws: int) -> float:
     return inside / repeats
 
 
+def ended(n: int, came: int, ceased: int):
+    """The change of the share that ends where so many utterances came to end and so many ceased to."""
+    before, after = np.zeros(n), np.zeros(n)
+    before[:ceased] = after[ceased : ceased + came] = 1
+    ones = np.ones(n, int)
+    return change((before, ones), (after, ones), "end_of_text", draws=500)
+
+
+def test_the_direction_that_no_utterance_took_stays_open():
+    """One of 20 ceased to end and none came to: so few do not exclude that one in twenty comes to."""
+    fell, rose = ended(20, 0, 1), ended(20, 1, 0)
+    assert fell.value == pytest.approx(-0.05)
+    unseen = stats.binomtest(0, 20).proportion_ci(0.95, method="exact").high
+    assert fell.value + unseen < fell.high < fell.value + 1.2 * unseen
+    assert (rose.low, rose.high) == pytest.approx((-fell.high, -fell.low))
+    # Without limits, and where most utterances changed, the resamples decide alone.
+    before, after = np.arange(20) / 40, np.arange(20) / 40 - 0.2 / (1 + np.arange(20))
+    ones = np.ones(20, int)
+    assert change((before, ones), (after, ones), "total_variation").high < 0
+    assert change((np.eye(1, 20)[0], ones), (np.zeros(20), ones)).high < fell.high
+
+
+@pytest.mark.parametrize(("n", "came", "ceased"), [(20, 0.09, 0.035), (40, 0.09, 0.035), (40, 0.03, 0.03)])
+def test_intervals_of_shares_cover_by_all_that_can_happen(n, came, ceased):
+    """Coverage without simulation: the probability of all outcomes whose interval has the true change."""
+    covered = total = 0.0
+    for won in range(n):
+        for lost in range(n - won):
+            p = stats.multinomial.pmf([won, lost, n - won - lost], n, [came, ceased, 1 - came - ceased])
+            if p > 1e-3:
+                found, total = ended(n, won, lost), total + p
+                covered += p * (found.low <= came - ceased <= found.high)
+    assert covered / total > 0.93
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_intervals_cover(kind):
     assert 0.88 <= coverage(kind, 40, 250, 400) <= 1.0
