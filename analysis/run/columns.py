@@ -82,6 +82,15 @@ PROBE_COLUMNS = {
     "n_groups": "integer",
     "n_undefined": "integer",
 }
+PROBE_SUM_COLUMNS = {
+    **_PLACE,
+    "states": "text",
+    "id": "text",
+    "statistic": "text",
+    "sum": "number",
+    "count": "integer",
+    "undefined": "integer",
+}
 UTTERANCE_COLUMNS = {
     **_PLACE,
     "id": "text",

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
-from .columns import check_column
+from .columns import check_column, fits
 from .records import check_record
 
 
@@ -42,7 +43,16 @@ def require_columns(frame: pd.DataFrame, path: Path, required: Mapping[str, str]
     if missing:
         raise UserError(f"{path}: columns {missing} are missing; write them as `{by}` does, see RUN_DIRECTORY.md")
     for name, kind in required.items():
-        check_column(frame[name].to_numpy(), kind, str(path), name)
+        check_column(_values(pd.Series(frame[name]), kind), kind, str(path), name)
+
+
+def _values(column: pd.Series, kind: str) -> np.ndarray:
+    """The values of a column; of one with few distinct values, each once if all fit, since there may be many rows."""
+    if isinstance(column.dtype, pd.CategoricalDtype) and not column.isna().any():
+        distinct = column.cat.categories.to_numpy()
+        if all(fits(value, kind) for value in distinct):
+            return distinct
+    return column.to_numpy()
 
 
 def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:

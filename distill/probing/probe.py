@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 import overlap
 from overlap.bounds import BoundsSummary
+from overlap.definitions import Ranges
 from overlap.estimates.first_reading import FirstReading
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.sequences import sequence_values, utterance_estimates
 from overlap.version import DISTRIBUTION, __version__
 from overlap.vocab.coverage import Coverage
 
@@ -47,6 +51,8 @@ class StateProbe:
         bounds: Lower and upper bounds of all statistics of a served teacher; None for a local one.
         texts: The transcripts as text, by utterance id.
         forms: Statistics over some of the positions, see `overlap.definitions.forms`: `top1_agreement.without_repeats`.
+        sums: Sums and counts of all `readings` by utterance id; every utterance is there.
+        ranges: Limits of the statistics.
     """
 
     states: str
@@ -58,6 +64,8 @@ class StateProbe:
     bounds: BoundsSummary | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, overlap.Estimate] = field(default_factory=dict)
+    sums: GroupSums = field(default_factory=lambda: GroupSums.empty(()))
+    ranges: Ranges = field(default_factory=Ranges)
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -142,11 +150,16 @@ def probe(
             texts[utterance.id] = decoded[row]
         if progress:
             progress(len(rollouts), len(utterances))
-    estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts, recut)}
+    of_sequences = _sequence_values(utterances, texts, rollouts, recut)
+    estimates = {**tally.estimates(), **utterance_estimates(of_sequences)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = tally.bounds()
     found = pair.coverage(estimates if bounds is None else None)
-    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts, tally.forms())
+    names = [utterance.id for utterance in utterances]
+    sums = GroupSums.side_by_side([tally.sums(), GroupSums.from_values(of_sequences, names)])
+    return StateProbe(
+        states, summary, funnel, found, rollouts, traces, bounds, texts, tally.forms(), sums, tally.ranges
+    )
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
@@ -186,12 +199,12 @@ def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> 
     return Transcripts(ids.to(device), mask.to(device), torch.tensor([end for _, end in rows], device=device))
 
 
-def _sequence_estimates(
+def _sequence_values(
     utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts, recut: Sequence[float]
-) -> dict[str, overlap.Estimate]:
-    """Repetition, length, endings and recut share of the transcripts, over utterances."""
+) -> dict[str, np.ndarray]:
+    """Repetition, length, ending and recut share of each utterance's transcript."""
     written = [texts[u.id] for u in utterances]
-    return overlap.sequence_estimates(
+    return sequence_values(
         texts=written,
         n_tokens=[len(rollouts[u.id][0]) - int(rollouts[u.id][1]) for u in utterances],
         finished=[rollouts[u.id][1] for u in utterances],

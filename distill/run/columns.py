@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .schema import Column, File
-
-
-def _required(name: str, type_: str, meaning: str) -> Column:
-    return Column(name, type_, meaning, required=True)
+from .probe_columns import PROBE_SUMS, PROBES, TRACES
+from .schema import PLACE, Column, File
+from .schema import required as _required
 
 
 def fields(columns: Iterable[Column]) -> str:
@@ -24,11 +22,7 @@ RECIPE_STAGE = (_required("name", "text", "of the stage"), _required("type", "te
 SUPPORT = (_required("k", "integer", "size of the sets"), _required("temperature", "number", "of both models"))
 """Of `recipe.support`."""
 
-STEP = _required("step", "integer", "training steps taken in the run")
-VISIT = _required("visit", "integer", "number of the visit to a stage, as in `visits.jsonl`")
-STAGE = _required("stage", "text", "name of the stage")
 STAGE_STEP = _required("stage_step", "integer", "training steps of this visit")
-PLACE = (STEP, VISIT, STAGE)
 
 RESOLVED = File(
     "resolved.json",
@@ -160,56 +154,6 @@ EVALUATIONS = File(
     ),
 )
 
-PROBES = File(
-    "probes/*.parquet",
-    "One file per probe, written once: one row per kind of states and statistic. File names are free; this trainer's "
-    "have step and visit.",
-    (
-        *PLACE,
-        _required("states", "text", "on whose transcripts: `student`, `fixed`, `teacher` or `reference`"),
-        _required("statistic", "text", "name as in STATISTICS.md, `forward_kl.lower` of a bound, or `funnel.used` …"),
-        _required("value", "number", "mean over positions; for a bin of the funnel, the number of positions"),
-        _required("standard_error", "number", "of the mean"),
-        _required("low", "number", "lower end of the 95 % interval over utterances"),
-        _required("high", "number", "upper end"),
-        _required("n_positions", "integer", "positions in the mean"),
-        _required("n_groups", "integer", "utterances"),
-        _required("n_undefined", "integer", "positions where the statistic is undefined"),
-    ),
-)
-
-TRACES = File(
-    "traces/*.parquet",
-    "One file per traced probe (at the start and end of a visit), with the probe's name: one row per utterance and "
-    "kind of states, with lists as long as its transcript. `distill probe --output` writes such a file without the "
-    "first three columns.",
-    (
-        *PLACE,
-        _required("id", "text", "of the utterance"),
-        _required("states", "text", "on whose transcripts"),
-        _required("k", "integer", "size of the top-k sets"),
-        _required("temperature", "number", "of both models' distributions"),
-        _required("text", "text", "the transcript"),
-        _required("reference", "text or null", "the manifest's text"),
-        _required("token_ids", "list of integers", "the transcript's tokens in the student's ids"),
-        _required("tokens", "list of texts", "their spelling in the vocabulary, such as `Ġtwo`"),
-        _required("token_bytes", "list of bytes or null", "the bytes of each token; null for control tokens"),
-        _required("used", "list of booleans", "whether the position is in the means"),
-        _required("finished", "boolean", "whether the transcript ends by itself"),
-        Column("union_ids", "list of lists of integers", "tokens of both models' top-k sets at each position"),
-        Column("union_tokens", "list of lists of texts", "their spelling in the vocabulary"),
-        Column("union_bytes", "list of lists of bytes or null", "their bytes"),
-        Column("student_logprobs", "list of lists of numbers", "of these tokens, in nats; NaN if not known"),
-        Column("teacher_logprobs", "list of lists of numbers", "likewise"),
-        Column("in_student", "list of lists of booleans", "whether a token is in the student's set"),
-        Column("in_teacher", "list of lists of booleans", "whether it is in the teacher's"),
-        Column("<statistic>", "list of numbers", "each statistic of a position, NaN where undefined"),
-        Column("words.*", "integer or null", "`errors` and `total` of words after normalization"),
-        Column("tokens.*", "integer or null", "of mixed tokens instead"),
-        Column("normalizer", "text", "its name and version"),
-    ),
-)
-
 TRANSCRIPTS = File(
     "transcripts/*.parquet",
     "One file per evaluation, at the path in its row: one row per utterance.",
@@ -287,5 +231,5 @@ OTHERS = (
     File("wandb/*", "Weights & Biases' files."),
 )
 
-FILES = (RESOLVED, VISITS, DECISIONS, EVALUATIONS, PROBES, TRACES, TRANSCRIPTS, METRICS, STATE, *OTHERS)
+FILES = (RESOLVED, VISITS, DECISIONS, EVALUATIONS, PROBES, PROBE_SUMS, TRACES, TRANSCRIPTS, METRICS, STATE, *OTHERS)
 """In the order of the page."""

@@ -25,7 +25,7 @@ from .process_lock import at_work, refuse_if_at_work
 from .schema import SCHEMA, foreign_schema
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")
-PROBES = "probes"
+PROBES, SUMS = "probes", "probe_sums"
 LOCK, PROCESS = ".lock", "process.json"
 """Lock file and record of the process that works on a run."""
 
@@ -58,7 +58,7 @@ class RunDirectory:
         path = Path(path)
         _check_empty(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoints", PROBES, "traces", "transcripts"):
+        for name in ("checkpoints", PROBES, SUMS, "traces", "transcripts"):
             (path / name).mkdir()
         for name in LOGS:
             (path / f"{name}.jsonl").touch()
@@ -166,7 +166,8 @@ class RunDirectory:
         for part in _parts(self.path):
             if _place_of(part) >= until:
                 part.unlink()
-                (self.path / "traces" / part.name).unlink(missing_ok=True)  # of the same probe
+                for other in (SUMS, "traces"):  # of the same probe
+                    (self.path / other / part.name).unlink(missing_ok=True)
 
     def _check_rows(self, rows: Mapping[str, int], until: tuple[int, int]) -> None:
         for log in LOGS:

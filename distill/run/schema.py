@@ -32,6 +32,19 @@ class Column:
     required: bool = False
 
 
+def required(name: str, type_: str, meaning: str) -> Column:
+    """A column that must be there."""
+    return Column(name, type_, meaning, required=True)
+
+
+PLACE = (
+    required("step", "integer", "training steps taken in the run"),
+    required("visit", "integer", "number of the visit to a stage, as in `visits.jsonl`"),
+    required("stage", "text", "name of the stage"),
+)
+"""Columns that say when."""
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a run directory, or several of a kind.

@@ -195,7 +195,10 @@ class Trainer:
         """Probe, let the gate read, and log its decision."""
         state, stage = self.state, self.stage
         readings = self.monitor.probe(
-            self._place, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
+            self._place,
+            record_fixed=stage.type != "sft",
+            trace=state.stage_step == 0 or self._spent(),
+            changes=self.gate.statistics,
         )
         # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         readings = gathered(readings | self._error_rates())[0]

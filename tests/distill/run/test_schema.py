@@ -36,6 +36,7 @@ def test_the_page_is_up_to_date():
         (columns.EVALUATIONS.columns, reading.EVALUATION_COLUMNS),
         (columns.RATE, reading.RATE_FIELDS),
         (columns.PROBES.columns, reading.PROBE_COLUMNS),
+        (columns.PROBE_SUMS.columns, reading.PROBE_SUM_COLUMNS),
         (columns.TRACES.columns, reading.TRACE_COLUMNS),
         (columns.TRANSCRIPTS.columns, reading.TRANSCRIPT_COLUMNS),
     ],
