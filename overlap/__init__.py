@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Gate,
         Plateau,
         Precondition,
+        Saturation,
         Threshold,
     )
     from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, support_kl
@@ -69,6 +70,7 @@ __all__ = [
     "OverlapSummary",
     "Plateau",
     "Precondition",
+    "Saturation",
     "Threshold",
     "TokenStatistics",
     "VocabularyMap",
@@ -129,6 +131,7 @@ _MODULES = {
         "Gate",
         "Plateau",
         "Precondition",
+        "Saturation",
         "Threshold",
     ),
     "losses.divergence_on_set": (

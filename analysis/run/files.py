@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from overlap.errors import UserError
@@ -42,7 +43,14 @@ def require_columns(frame: pd.DataFrame, path: Path, kinds: Mapping[str, Any], b
     if missing:
         raise UserError(f"{path}: columns {missing} are missing; write them as `{by}` does, see RUN_DIRECTORY.md")
     for name, kind in kinds.items():
-        check_column(frame[name].to_numpy(), kind, str(path), name)
+        check_column(_values(pd.Series(frame[name]), kind), kind, str(path), name)
+
+
+def _values(column: pd.Series, kind: Any) -> np.ndarray:
+    """Return the values of a column; of one with few distinct values, each once, since there may be many rows."""
+    if isinstance(column.dtype, pd.CategoricalDtype) and not column.isna().any():
+        return column.cat.categories.to_numpy()
+    return column.to_numpy()
 
 
 def read_log(path: Path, record: type[Record]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .kinds import Integer, required
 from .probe_output import read_probe
+from .probe_sums import read_probe_sums
 from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
 from .schema import read_resolved
 from .traces import positions, read_traces
@@ -144,6 +145,20 @@ class Run:
             counted = counted_by(ERROR_RATES[self.error_rate])
             return pd.DataFrame(columns=[*EVALUATED, *required(Transcript), *counted, "normalizer"])
         return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def probe_sums(self) -> pd.DataFrame:
+        """Sums and counts of every statistic in each utterance of each probe, read at first access.
+
+        Columns: `step`, `visit`, `stage`, `states`, `id`, `statistic`, `sum`, `count`, `undefined`; texts are
+        categories. No rows if the run kept none. `analysis.run.probe_sums.group_sums` makes them ready for intervals
+        and for the paired change between two probes.
+
+        Raises:
+            UserError: A file is damaged; names it and the columns.
+        """
+        folder = self.path / "probe_sums" if self.probed is None else None
+        return read_probe_sums(folder, self.probes)
 
     @cached_property
     def traces(self) -> pd.DataFrame:

@@ -197,6 +197,21 @@ class Probe(Place):
     n_undefined: Integer = needed("positions where the statistic is undefined")
 
 
+class ProbeSum(Place):
+    """One file per probe, with the probe's name: one row per kind of states, utterance and statistic.
+
+    Averages, their intervals and paired changes follow from it; the average of a statistic is the sum of `sum` over the
+    sum of `count`.
+    """
+
+    states: Text = needed("on whose transcripts")
+    id: Text = needed("of the utterance")
+    statistic: Text = needed("as in `probes/*.parquet`, the bins of the funnel excepted")
+    sum: Number = needed("over the utterance's defined positions, in float32; infinite beyond its range")
+    count: Integer = needed("defined positions; of a statistic of sequences, 1 or 0")
+    undefined: Integer = needed("positions where the statistic is undefined")
+
+
 class TokenRule(Place):
     """One file per probe on the student's states with a local teacher: what rules for single positions would keep.
 

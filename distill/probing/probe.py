@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 import overlap
 from overlap.bounds import BoundsSummary
+from overlap.definitions import Ranges
 from overlap.estimates.first_reading import FirstReading
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.sequences import sequence_values, stop_density, utterance_estimates
 from overlap.version import DISTRIBUTION, SCHEMA, __version__
 from overlap.vocab.coverage import Coverage
 from overlap.weights import RULES, RuleInputs, ShadowPanel, shadow_panel
@@ -49,6 +53,8 @@ class StateProbe:
         texts: The transcripts as text, by utterance id.
         forms: Statistics over some of the positions, see `overlap.definitions.forms`: `top1_agreement.without_repeats`.
         panel: What rules that weight single positions would keep; on the student's states with a local teacher only.
+        sums: Sums and counts of all `readings` by utterance id; every utterance is there.
+        ranges: Limits of the statistics.
     """
 
     states: str
@@ -61,6 +67,8 @@ class StateProbe:
     texts: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, overlap.Estimate] = field(default_factory=dict)
     panel: ShadowPanel | None = None
+    sums: GroupSums = field(default_factory=lambda: GroupSums.empty(()))
+    ranges: Ranges = field(default_factory=Ranges)
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -148,12 +156,18 @@ def probe(
             texts[utterance.id] = decoded[row]
         if progress:
             progress(len(rollouts), len(utterances))
-    estimates = {**sums.estimates(), **_sequence_estimates(utterances, texts, rollouts, recut)}
+    of_sequences = _sequence_values(utterances, texts, rollouts, recut)
+    density = stop_density(*_lengths_and_ends(utterances, rollouts))
+    estimates = {**sums.estimates(), **utterance_estimates(of_sequences), "stop_density": density}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
     panel = _panel(RuleInputs.joined(read_by_rules), list(rollouts)) if read_by_rules else None
-    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms(), panel)
+    names = [utterance.id for utterance in utterances]
+    kept = GroupSums.side_by_side([sums.sums(), GroupSums.from_values(of_sequences, names)])
+    return StateProbe(
+        states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms(), panel, kept, sums.ranges
+    )
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
@@ -182,6 +196,12 @@ def _lengths(rollouts: Rollouts, names: Sequence[str]) -> torch.Tensor:
     return torch.tensor([len(ids) if finished else -1 for ids, finished in map(rollouts.__getitem__, names)])
 
 
+def _lengths_and_ends(utterances: Sequence[Utterance], rollouts: Rollouts) -> tuple[list[int], list[bool]]:
+    """Return the tokens of each transcript, its end not counted, and whether it ended."""
+    ended = [rollouts[u.id][1] for u in utterances]
+    return [len(rollouts[u.id][0]) - int(end) for u, end in zip(utterances, ended, strict=True)], ended
+
+
 def _panel(inputs: RuleInputs, utterances: Sequence[str]) -> ShadowPanel:
     """Return what every rule would keep of the probe's positions; for rules on a batch, the probe is the batch."""
     return shadow_panel({name: rule.weights(inputs) for name, rule in RULES.items()}, utterances, inputs.mask)
@@ -198,12 +218,12 @@ def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> 
     return Transcripts(ids.to(device), mask.to(device), torch.tensor([end for _, end in rows], device=device))
 
 
-def _sequence_estimates(
+def _sequence_values(
     utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts, recut: Sequence[float]
-) -> dict[str, overlap.Estimate]:
-    """Return repetition, length, endings and recut share of the transcripts, over utterances."""
+) -> dict[str, np.ndarray]:
+    """Return repetition, length, ending and recut share of each utterance's transcript."""
     written = [texts[u.id] for u in utterances]
-    return overlap.sequence_estimates(
+    return sequence_values(
         texts=written,
         n_tokens=[len(rollouts[u.id][0]) - int(rollouts[u.id][1]) for u in utterances],
         finished=[rollouts[u.id][1] for u in utterances],

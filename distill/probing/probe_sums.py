@@ -12,6 +12,7 @@ from overlap.definitions import Ranges
 from overlap.estimates.group_sums import GroupSums
 from overlap.statistics.forms import form_estimates, form_masks, form_sums
 
+from ..recipe.gate_statistics import ENDS, UNDECIDED
 from ..scoring.scores import Scores
 
 
@@ -56,6 +57,21 @@ class ProbeSums:
     def forms(self) -> dict[str, overlap.Estimate]:
         """Averages over the positions of each form, such as `top1_agreement.without_repeats`."""
         return form_estimates(self._forms, ranges=self._ranges)
+
+    @property
+    def ranges(self) -> Ranges:
+        """Limits of the statistics."""
+        return self._ranges or Ranges(self._k)
+
+    def sums(self) -> GroupSums:
+        """Sums by utterance of everything that is averaged: exact statistics, ends of inexact ones, and forms."""
+        parts = [GroupSums.merged(self._exact)]
+        for end, sums in zip(ENDS, zip(*self._ends, strict=True), strict=False):
+            merged = GroupSums.merged(sums)
+            parts.append(merged.chosen({name: f"{name}.{end}" for name in merged.names if name in UNDECIDED}))
+        forms = dict.fromkeys(form for part in self._forms for form in part)
+        parts += [GroupSums.merged([part[form] for part in self._forms if form in part]) for form in forms]
+        return GroupSums.side_by_side(parts)
 
     def bounds(self) -> BoundsSummary | None:
         """Return averages of both bounds; None if every statistic is exact."""

@@ -15,7 +15,7 @@ from typing import Any
 import overlap
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
 from overlap.definitions.forms import FORMS
-from overlap.definitions.names import OWN, statistic_of
+from overlap.definitions.names import OWN, change_of, changed_by, is_change, states_of, statistic_of
 from overlap.gates import Amount
 
 from .gates import leaves
@@ -34,6 +34,20 @@ OWN_STATISTICS = (
 )
 """More statistics that are exact with a served teacher, besides `DECIDED_BY_TOP_K`."""
 
+CHANGED_STATES = ("student", "fixed")
+"""States on which gates can read the change since the probe before."""
+
+_OF_TRANSCRIPT_OR_TEACHER = (
+    *SEQUENCE_STATISTICS,
+    "teacher_size",
+    "teacher_entropy",
+    "teacher_logprob",
+    "teacher_rank",
+    "teacher_end_mass",
+    "teacher_mapped_mass",
+)
+"""Statistics that never change on recorded transcripts, because nothing of the student is in them."""
+
 _HIGHEST_RATE = 2.0
 _ONE_LIMIT = "give one limit, not two"
 
@@ -42,6 +56,28 @@ _CONSERVATIVE = {"low": "lower", "high": "upper"}
 """The bound of a statistic that a gate must read if it decides on this bound of the interval."""
 
 _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_rate")
+
+
+def readings_of(states: str, *, served: bool) -> tuple[str, ...]:
+    """Names of the statistics of one kind of states, and of their changes since the probe before.
+
+    Args:
+        states: Whose transcripts.
+        served: Whether the teacher is behind a server.
+    """
+    names = statistics_of(served=served)
+    return (*names, *(change_of(name) for name in names if not _why_no_change(states, name, served=served)))
+
+
+def _why_no_change(states: str | None, statistic: str, *, served: bool) -> str:
+    """Why gates can read no change of a statistic that they can read; empty if they can."""
+    if states not in CHANGED_STATES:
+        return f"gates read changes on the states {in_toml(CHANGED_STATES)} alone"
+    if served and statistic_of(statistic) in UNDECIDED:
+        return "bounds of a statistic say nothing certain of its change"
+    if states == "fixed" and statistic_of(statistic) in _OF_TRANSCRIPT_OR_TEACHER:
+        return "on recorded transcripts it is always 0; read it on the student's own"
+    return ""
 
 
 def statistics_of(*, served: bool) -> tuple[str, ...]:
@@ -69,6 +105,8 @@ def doubtful_readings(gate: overlap.Gate) -> list[str]:
     found = []
     for criterion in gate.criteria:
         wanted = [_CONSERVATIVE[end] for end in criterion.ends]
+        if is_change(criterion.statistic):  # is refused as an unknown name
+            continue
         parts = criterion.statistic.split(".")
         end = parts.pop() if parts[-1] in ENDS else None
         if statistic_of(criterion.statistic) in UNDECIDED and [end] != wanted:
@@ -122,14 +160,21 @@ def _limits(reading: str, ranges: Ranges) -> tuple[float, float]:
     return (0.0, math.inf) if reading.startswith(OWN) else ranges.limits(reading)
 
 
-def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str]) -> str:
+def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str], *, served: bool) -> str:
     """Return what to write instead of a name that gates cannot read.
 
     Args:
         name: As the recipe has it.
         evaluations: Names of its evaluation sets.
         readings: What its gates can read.
+        served: Whether the teacher is behind a server.
     """
+    if is_change(name):
+        states, statistic = states_of(changed_by(name))
+        if states is None:
+            return f'there are no changes of error rates; use type = "plateau" for {changed_by(name)}'
+        if why := _why_no_change(states, statistic, served=served):
+            return why
     rates = [evaluation_reading(one) for one in evaluations]
     if name.rpartition(".")[2].lower() in _ERROR_RATES or name.startswith(OWN):
         if not rates:

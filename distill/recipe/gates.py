@@ -177,6 +177,7 @@ SECTIONS: tuple[type[GateSection], ...] = (
     FixedStepsGate,
     section_of(overlap.Threshold),
     section_of(overlap.Plateau),
+    section_of(overlap.Saturation),
     section_of(overlap.Collapse, _Collapse),
     AllGate,
     AnyGate,

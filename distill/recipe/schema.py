@@ -19,7 +19,7 @@ from .gate_statistics import (
     no_such_statistic,
     out_of_reach,
     percentages,
-    statistics_of,
+    readings_of,
 )
 from .gates import NEEDS_INTERVALS, GateConfig, too_late, too_small
 from .models import Student, Teacher
@@ -78,14 +78,16 @@ class Probe(Section):
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
-        """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`.
+        """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`, and
+        changes since the probe before as `fixed.union_size.change`.
 
         Args:
             served: Whether the teacher is behind a server.
         """
-        names = statistics_of(served=served)
-        prefixes = ("" if states == "student" else f"{states}." for states in self.states)
-        return tuple(f"{prefix}{name}" for prefix in prefixes for name in names)
+        prefixes = {states: "" if states == "student" else f"{states}." for states in self.states}
+        return tuple(
+            f"{prefix}{name}" for states, prefix in prefixes.items() for name in readings_of(states, served=served)
+        )
 
     @model_validator(mode="after")
     def _check_states(self) -> Probe:
@@ -295,5 +297,5 @@ class Recipe(Section):
         sets = [section.name for section in self.evaluations]
         readings = self.probe.readings(served=served) + tuple(evaluation_reading(one) for one in sets)
         for name in (one for one in names if one not in readings):
-            states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings)
+            states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings, served=served)
             raise UserError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {instead}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import overlap
-from overlap.definitions.names import OWN
+from overlap.definitions.names import OWN, is_change
 
 from .gate_statistics import range_of
 from .gates import GateConfig, fixed_steps, keyed
@@ -43,15 +43,33 @@ def _of_stages(recipe: Recipe) -> Iterator[str]:
 def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -> Iterator[str]:
     readings = _readings(recipe, stage, gate)
     for key, leaf in keyed(gate.build(), where):
+        yield from _always_passed(key, leaf, recipe.support.k)
         yield from _never_crossed(key, leaf, recipe.support.k)
         yield from _of_error_rates(key, leaf)
         needed, setting = leaf.first_reading.count, leaf.first_reading.setting
-        if needed > readings:
+        # The reading at entry has no change, because it is the first of its visit.
+        changes = bool(leaf.statistics) and all(map(is_change, leaf.statistics))
+        have = readings - (stage.gate_at_entry and changes)
+        if needed > have:
             yield (
                 f"{key}.{setting} = {leaf.parameters()[setting]} takes {needed} readings, and probe.every = "
-                f"{recipe.probe.every if recipe.probe else stage.steps} gives {readings} in the {stage.steps} steps of "
-                f"the stage, so this gate never acts; lower {setting} or probe.every"
+                f"{recipe.probe.every if recipe.probe else stage.steps} gives {have}{' changes' if changes else ''} in "
+                f"the {stage.steps} steps of the stage, so this gate never acts; lower {setting} or probe.every"
             )
+
+
+def _always_passed(key: str, leaf: overlap.Gate, k: int) -> Iterator[str]:
+    """Levels of changes that every possible change is within."""
+    for criterion in leaf.criteria:
+        least, most = range_of(criterion.statistic, k)
+        for amount in criterion.amounts if is_change(criterion.statistic) else ():
+            if (amount.side == "at_most" and amount.value >= most) or (
+                amount.side == "at_least" and amount.value <= least
+            ):
+                yield (
+                    f"{key}.{'.'.join(amount.key)}: all changes lie between {least:g} and {most:g}, so every reading "
+                    "passes; lower it"
+                )
 
 
 def _never_crossed(key: str, leaf: overlap.Gate, k: int) -> Iterator[str]:

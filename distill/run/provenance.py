@@ -44,6 +44,23 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+CHANGES = "data_changes.jsonl"
+"""Changes of the data that the run accepted, one manifest per line."""
+
+
+def changed_since(run: Path, key: str, step: int) -> bool:
+    """Whether the run accepted a change of some data after a step.
+
+    Args:
+        run: The run directory.
+        key: Of the recipe, such as `probe.manifest`.
+        step: Training steps taken.
+    """
+    path = run / CHANGES
+    rows = map(json.loads, path.read_text("utf-8").splitlines()) if path.is_file() else ()
+    return any(row["key"] == key and row["step"] > step for row in rows)
+
+
 UNUSABLE = "unusable.jsonl"
 """File of dropped and doubtful lines in a run directory, one finding per line."""
 

@@ -12,6 +12,9 @@ import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 
 import overlap
+from overlap.definitions.names import change_of, changed_by, is_change, states_of
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.paired_change import paired_change
 from overlap.plain_json import dumps, number
 
 from ..data.manifest import Utterance
@@ -21,6 +24,8 @@ from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
+from ..run.probe_sums import as_kept, last_sums, write_sums
+from ..run.provenance import changed_since
 from ..run.run_directory import TOKEN_RULES, TRACES, RunDirectory, damaged, read_json, write_atomically, write_parquet
 from .setup import Setup
 
@@ -59,16 +64,21 @@ class Monitor:
         self._teacher_rollouts: Rollouts | None = None
         self._fixed_rollouts = fixed_rollouts(run.path)
 
-    def probe(self, place: Place, *, record_fixed: bool, trace: bool = False) -> dict[str, overlap.Estimate]:
+    def probe(
+        self, place: Place, *, record_fixed: bool, trace: bool = False, changes: Collection[str] = ()
+    ) -> dict[str, overlap.Estimate]:
         """Probe on every configured kind of states.
 
         Args:
             place: Progress of the run.
             record_fixed: Record the student's rollouts of this probe as the fixed ones, unless they exist.
             trace: Also write the positions of the first utterances to `traces/`.
+            changes: Names of changes to return beside the estimates, such as `fixed.union_size.change`; other names
+                are ignored.
 
         Returns:
             Estimates by name for the gates: plain names for the states `student`, `fixed.union_size` for others.
+            Changes are those since the probe before; the first of a visit has none.
         """
         config, pair = self.setup.recipe.probe, self.setup.pair
         if config is None or pair is None:
@@ -77,6 +87,7 @@ class Monitor:
         rows: list[dict[str, Any]] = []
         traces: list[dict[str, Any]] = []
         rules: list[dict[str, Any]] = []
+        probed: dict[str, StateProbe] = {}
         # The teacher's transcripts first: the student's positions past their length are read apart.
         for states in sorted(config.states, key=lambda states: states != "teacher"):
             recorded = {"fixed": self._fixed_rollouts, "teacher": self._teacher_rollouts}.get(states)
@@ -100,6 +111,7 @@ class Monitor:
                     write_atomically(self.run.path / FIXED, dumps(result.rollouts, ensure_ascii=True))
             if states == "teacher":
                 self._teacher_rollouts = result.rollouts
+            probed[states] = result
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             rows += probe_rows(result, place)
@@ -112,7 +124,27 @@ class Monitor:
                 path = self.run.path / folder / f"{place.file}.parquet"
                 path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack the second
                 write_parquet(path, pd.DataFrame(found))
-        return readings
+        sums = {states: as_kept(result.sums) for states, result in probed.items()}
+        if self.run.writer:
+            write_sums(self.run.path, place.file, asdict(place), sums)
+        return readings | self._changes(place, probed, sums, changes)
+
+    def _changes(
+        self, place: Place, probed: Mapping[str, StateProbe], sums: Mapping[str, GroupSums], names: Collection[str]
+    ) -> dict[str, overlap.Estimate]:
+        """Return changes since the probe before in the same visit, on the same data."""
+        names = [name for name in names if is_change(name)]
+        before = last_sums(self.run.path, place.visit, place.step) if names else None
+        if before is None or changed_since(self.run.path, "probe.manifest", before[0]):
+            return {}
+        changes: dict[str, overlap.Estimate] = {}
+        for name in names:
+            states, statistic = states_of(changed_by(name))
+            pair = [one[states] for one in (before[1], sums) if states and states in one]
+            if states and len(pair) == 2 and all(statistic in one.names for one in pair):
+                had, has = (one.chosen({statistic: statistic}) for one in pair)
+                changes[name] = paired_change(had, has, ranges=probed[states].ranges)[change_of(statistic)]
+        return changes
 
     def round_trip(self) -> None:
         """Check whether some of the teacher's transcripts are encoded to the same tokens again."""

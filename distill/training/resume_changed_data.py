@@ -15,7 +15,7 @@ from overlap.plain_json import dumps
 from ..data.hf.reference import is_dataset
 from ..data.line_findings import Finding, errors
 from ..recipe import Recipe
-from ..run.provenance import dropped_lines, list_findings, read_findings, resolved_configuration
+from ..run.provenance import CHANGES, dropped_lines, list_findings, read_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .probes_and_evaluations import FIXED
@@ -24,8 +24,6 @@ from .resume_moved_data import Request, data_paths
 
 LINES = "data_lines"
 """Folder of a run directory with a digest of each manifest line, in files named after the manifest's own digest."""
-CHANGES = "data_changes.jsonl"
-"""Changes of the data that the run accepted, one manifest per line."""
 
 _SET_ASIDE = re.compile(r"\.before-step-\d+$")
 _SHOWN = 10

@@ -212,7 +212,10 @@ class Trainer:
         """Probe, let the gate read, and log its decision."""
         state, stage = self.state, self.stage
         readings = self.monitor.probe(
-            self._place, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._is_out_of_steps()
+            self._place,
+            record_fixed=stage.type != "sft",
+            trace=state.stage_step == 0 or self._is_out_of_steps(),
+            changes=self.gate.statistics,
         )
         # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         readings = gathered(readings | self._error_rates())[0]

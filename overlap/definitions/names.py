@@ -16,6 +16,8 @@ STATES: tuple[str, ...] = get_args(States)
 """Whose states a reading may name before the statistic, as in ``fixed.union_size``."""
 ENDS = ("lower", "upper")
 """Ends of a bound that a reading may name behind it, as in ``forward_kl.lower``."""
+CHANGE = "change"
+"""Last part of a reading that is a change since the reading before, as in ``fixed.total_variation.change``."""
 OWN = "own."
 """Prefix of names for a user's own numbers, such as ``own.wer``."""
 
@@ -27,7 +29,8 @@ def canonical(name: str) -> str:
     """Return the canonical name of a statistic; resolves aliases from the literature, in upper or lower case.
 
     Args:
-        name: a statistic, optionally with states before it, and after it a form of `FORMS` and the end of a bound.
+        name: a statistic, optionally with states before it, and after it a form of `FORMS`, the end of a bound, and
+            ``change``.
 
     Returns:
         The name with its alias replaced; an unknown name is returned unchanged.
@@ -41,10 +44,10 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """Return the canonical name of the statistic, without states before it and form and end of a bound after it.
+    """Return the canonical name of the statistic, without states before it and form, bound and change after it.
 
     Example:
-        >>> statistic_of("fixed.vuss.at_end.lower"), statistic_of("own.dev.error_rate")
+        >>> statistic_of("fixed.vuss.at_end.change"), statistic_of("own.dev.error_rate")
         ('union_size', 'own.dev.error_rate')
     """
     return name if name.startswith(OWN) else _parts(canonical(name))[1]
@@ -119,6 +122,36 @@ def form_of(name: str) -> str:
     return next((part for part in behind.split(".") if part in FORMS), "")
 
 
+def change_of(name: str) -> str:
+    """What a reading calls the change of a statistic since the reading before.
+
+    Example:
+        >>> change_of("fixed.total_variation"), change_of("top1_agreement.without_repeats")
+        ('fixed.total_variation.change', 'top1_agreement.without_repeats.change')
+    """
+    return f"{name}.{CHANGE}"
+
+
+def is_change(name: str) -> bool:
+    """Whether a name is that of a change.
+
+    Example:
+        >>> is_change("fixed.total_variation.change"), is_change("fixed.total_variation")
+        (True, False)
+    """
+    return name.endswith(f".{CHANGE}")
+
+
+def changed_by(name: str) -> str:
+    """What a change is a change of; any other name as it is.
+
+    Example:
+        >>> changed_by("fixed.total_variation.change"), changed_by("forward_kl.lower")
+        ('fixed.total_variation', 'forward_kl.lower')
+    """
+    return name.removesuffix(f".{CHANGE}")
+
+
 def forms_of(statistic: str) -> tuple[str, ...]:
     """Return the forms that a statistic has."""
     return tuple(form for form, statistics in FORMS.items() if statistic in statistics)
@@ -150,12 +183,12 @@ def check_states(states: str | None) -> None:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """Return states, statistic, and form and end, with their dots; the first and the last may be empty."""
+    """Return states, statistic, and form, bound and change, with their dots; the first and the last may be empty."""
     before, _, base = name.partition(".")
     if before not in STATES or not base:
         before, base = "", name
     behind = ""
-    for known in (ENDS, FORMS):
+    for known in ((CHANGE,), ENDS, FORMS):
         rest, _, last = base.rpartition(".")
         if last in known and rest:
             base, behind = rest, f".{last}{behind}"

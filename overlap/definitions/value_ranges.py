@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from overlap.definitions.names import ALL, statistic_of
+from overlap.definitions.names import ALL, is_change, statistic_of
 
 _SIZES = ("student_size", "teacher_size")
 _MAPPED = ("student_mapped_mass", "teacher_mapped_mass")
@@ -29,11 +29,14 @@ class Ranges:
     full_sets: bool = True
 
     def limits(self, name: str) -> tuple[float, float]:
-        """Return the least and largest value of a statistic, for any states and either bound.
+        """Return the least and largest value of a statistic, for any states and either bound, or of its change.
 
         Both are infinite if no limit is known or the name is not defined here.
         """
-        name = statistic_of(name)
+        least, most = self._values(statistic_of(name))
+        return (least - most, most - least) if is_change(name) else (least, most)
+
+    def _values(self, name: str) -> tuple[float, float]:
         if name in _SETS and self._sets_of_k and self.k is not None:
             least, most = _SETS[name]
             return float(least * self.k), float(most * self.k)

@@ -19,7 +19,7 @@ class GroupSums:
 
     Attributes:
         names: the S statistics.
-        keys: the G groups, in the order of `sort_key`; each has at least one position.
+        keys: the G groups, in the order of `sort_key`.
         sums: ``[G, S]`` float64, over the defined positions.
         counts: ``[G, S]`` int64, defined positions.
         undefined: ``[G, S]`` int64, positions that were looked at but where the statistic has no value.
@@ -117,6 +117,70 @@ class GroupSums:
             counts[rows] += part.counts
             undefined[rows] += part.undefined
         return cls(names, tuple(keys), sums, counts, undefined)
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence["GroupSums"]) -> "GroupSums":
+        """The statistics of all parts in one table; a group that a part lacks has no position there.
+
+        Raises:
+            UserError: if two parts have the same statistic.
+        """
+        names = [name for part in parts for name in part.names]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise UserError(f"sums: {twice} are in two parts; put only different statistics side by side")
+        keys = sorted({key for part in parts for key in part.keys}, key=sort_key)
+        row = {key: i for i, key in enumerate(keys)}
+        shape = (len(keys), len(names))
+        sums, counts, undefined = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        first = 0
+        for part in parts:
+            there = np.ix_([row[key] for key in part.keys], range(first, first + len(part.names)))
+            sums[there], counts[there], undefined[there] = part.sums, part.counts, part.undefined
+            first += len(part.names)
+        return cls(tuple(names), tuple(keys), sums, counts, undefined)
+
+    def chosen(self, names: Mapping[str, str]) -> "GroupSums":
+        """Some of the statistics, in the order of `names`.
+
+        Args:
+            names: of the statistics to keep, with the name that each gets.
+        """
+        at = [self.names.index(name) for name in names]
+        return GroupSums(tuple(names.values()), self.keys, self.sums[:, at], self.counts[:, at], self.undefined[:, at])
+
+    def to_columns(self) -> dict[str, np.ndarray]:
+        """A row for each group and statistic: ``key``, ``statistic``, ``sum``, ``count``, ``undefined``."""
+        keys, names = np.array(self.keys, dtype=object), np.array(self.names, dtype=object)
+        return {
+            "key": np.repeat(keys, len(names)),
+            "statistic": np.tile(names, len(keys)),
+            "sum": self.sums.ravel(),
+            "count": self.counts.ravel(),
+            "undefined": self.undefined.ravel(),
+        }
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, np.ndarray]) -> "GroupSums":
+        """The inverse of `to_columns`, whatever the order of rows; a group without a row of a statistic has no
+        position there.
+
+        Raises:
+            UserError: if a group has two rows of one statistic.
+        """
+        keys = sorted(dict.fromkeys(columns["key"].tolist()), key=sort_key)
+        names = list(dict.fromkeys(columns["statistic"].tolist()))
+        row, column = ({one: i for i, one in enumerate(known)} for known in (keys, names))
+        places = list(zip(columns["key"].tolist(), columns["statistic"].tolist(), strict=True))
+        if len(set(places)) < len(places):
+            key, name = next(place for place in places if places.count(place) > 1)
+            raise UserError(f"sums: {name} of {key!r} is there twice; keep one row for each group and statistic")
+        at = [row[key] for key, _ in places], [column[name] for _, name in places]
+        tables = []
+        for field, kind in (("sum", np.float64), ("count", np.int64), ("undefined", np.int64)):
+            table = np.zeros((len(keys), len(names)), dtype=kind)
+            table[at] = columns[field]
+            tables.append(table)
+        return cls(tuple(names), tuple(keys), *tables)
 
 
 def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | None = None) -> Tensor:

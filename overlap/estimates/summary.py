@@ -179,24 +179,40 @@ def estimate(
     n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
     result = {}
     for column, (name, one) in enumerate(zip(sums.names, found, strict=True)):
-        least, most = limits or ranges.limits(name)
-        value, low, high = one.value, one.low, one.high
-        if one.standard_error == 0:
-            low = high = value
-            if math.isfinite(most - least) and not ranges.certain(name):
-                share = unseen_share(n_groups[column], n_positions[column], level)
-                low, high = value - share * (value - least), value + share * (most - value)
+        between, certain = limits or ranges.limits(name), ranges.certain(name)
+        low, high = ends_between(between, one, n_groups[column], n_positions[column], certain=certain)
         result[name] = Estimate(
-            value,
+            one.value,
             one.standard_error,
-            max(low, least),
-            min(high, most),
+            low,
+            high,
             int(n_positions[column]),
             int(n_groups[column]),
             int(sums.undefined[:, column].sum()),
             level,
         )
     return result
+
+
+def ends_between(
+    limits: tuple[float, float], one: Estimate, n_groups: int, n_positions: int, *, certain: bool
+) -> tuple[float, float]:
+    """Ends of an interval within a statistic's limits; where no group deviates, as `estimate` says.
+
+    Args:
+        limits: least and largest value.
+        one: from `overlap.estimates.bootstrap.studentized`.
+        n_groups: groups that it rests on.
+        n_positions: positions that it rests on.
+        certain: whether the statistic is constant by definition.
+    """
+    (least, most), low, high = limits, one.low, one.high
+    if one.standard_error == 0:
+        low = high = one.value
+        if math.isfinite(most - least) and not certain:
+            share = unseen_share(n_groups, n_positions, one.level)
+            low, high = one.value - share * (one.value - least), one.value + share * (most - one.value)
+    return max(low, least), min(high, most)
 
 
 def _check_fields(tree: Mapping[str, Any], expected: set[str], what: str) -> None:

@@ -22,6 +22,7 @@ from overlap.gates.criteria import Amount, Criterion, Wait
 from overlap.gates.decision import Action, Decision, Gate, Level
 from overlap.gates.plateau import Plateau
 from overlap.gates.precondition import Precondition
+from overlap.gates.saturation import Saturation
 from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
@@ -43,6 +44,7 @@ __all__ = [
     "Question",
     "Readiness",
     "ReadinessLevel",
+    "Saturation",
     "Threshold",
     "Wait",
 ]

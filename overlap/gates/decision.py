@@ -3,6 +3,7 @@
 import enum
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields
@@ -151,13 +152,13 @@ class Gate(ABC):
                 without the interval that the gate judges on, or no number at all.
         """
 
-    def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
-        """Return the reading of a statistic; warns the first time that it is missing."""
+    def _look_up(self, summary: Readings, statistic: str, on: str, *, absent_at_first: bool = False) -> "Reading":
+        """Return the reading of a statistic; warns when it is missing for the first time, or the second, if asked."""
         assert statistic in self.statistics, f"{type(self).__name__}.criteria lacks {statistic}, which the gate reads"
         reading = Reading.from_summary(summary, statistic, on)
-        missed: set[str] = vars(cast(Any, self)).setdefault("_missed", set())
-        if reading.estimate is None and statistic not in missed:
-            missed.add(statistic)
+        missed: Counter[str] = vars(cast(Any, self)).setdefault("_missed", Counter())
+        missed[statistic] += reading.estimate is None
+        if reading.estimate is None and missed[statistic] == 1 + absent_at_first:
             warnings.warn(
                 f"{self.name}: {reading.problem}, which holds {', '.join(summary) or 'nothing'}; the gate cannot act "
                 "on it until a reading has it",

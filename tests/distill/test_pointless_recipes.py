@@ -49,9 +49,18 @@ def threshold(**settings: object) -> str:
     return f'{{ type = "threshold", statistic = "top1_agreement", at_least = 0.5{own} }}'
 
 
+def saturation(**settings: object) -> str:
+    own = "".join(f", {name} = {value}" for name, value in ({"min_delta": 0.01} | settings).items())
+    return f'{{ type = "saturation", statistic = "fixed.total_variation"{own} }}'
+
+
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
+        (
+            saturation(min_steps=251),
+            "stages.1.gate.min_steps = 251: the stage has 250 steps, so this gate never opens",
+        ),
         (
             threshold(min_steps=251),
             "stages.1.gate.min_steps = 251: the stage has 250 steps, so this gate never opens; lo",
@@ -86,6 +95,18 @@ def test_gates_that_wait_for_longer_than_their_stage_are_refused(recipe, gate, m
         (
             'stages.1.gate={ type = "plateau", statistic = "union_size", patience = 3 }',
             "stages.1.gate.patience = 3 takes 4 readings, and probe.every = 100 gives 3 in",
+        ),
+        (
+            f"stages.1.gate={saturation(patience=4)}",
+            "stages.1.gate.patience = 4 takes 4 readings, and probe.every = 100 gives 3 changes in the 250 steps",
+        ),
+        (
+            f"stages.1.gate={saturation(min_delta=1.0)}",
+            "stages.1.gate.min_delta: all changes lie between -1 and 1, so every reading passes; lower it",
+        ),
+        (
+            f"""stages.1.gate={saturation(mode='"min"', min_delta=7)}""",
+            "stages.1.gate.min_delta: all changes lie between -1 and 1, so every reading passes; lower it",
         ),
         (
             'stages.1.gate={ type = "collapse", limits = { top1_agreement = [0.4, "off"] }, patience = 9 }',
@@ -125,6 +146,7 @@ def test_what_never_comes_is_said_with_its_key(recipe, assignment, message):
         f"stages.1.gate={threshold(patience=3, min_steps=250)}",
         'stages.1.gate={ type = "fixed_steps", steps = 250 }',
         'stages.1.gate={ type = "plateau", statistic = "union_size", patience = 2 }',
+        f"stages.1.gate={saturation(patience=3, min_steps=250)}",
         'stages.1.gate={ type = "collapse", limits = { repetition = ["off", 3.0], top1_agreement = [0.4, "off"] } }',
         "stages.0.warmup_steps=299",
         "evaluation.every=1000",

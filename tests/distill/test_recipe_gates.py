@@ -18,7 +18,7 @@ LEAST = {"fixed_steps": {"steps": 1}, "collapse": {"limits": {"union_size": [1.0
 
 def small(kind: type[overlap.Gate]) -> dict:
     """The smallest table of a kind."""
-    level = {"at_least": 0.5} if kind is overlap.Threshold else {}
+    level = {overlap.Threshold: {"at_least": 0.5}, overlap.Saturation: {"min_delta": 0.01}}.get(kind, {})
     return {"type": kind.kind} | LEAST.get(kind.kind, {"statistic": "union_size"} | level)
 
 

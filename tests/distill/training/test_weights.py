@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 import torch
-from distill.training.steps import weight_summary
 from pydantic import ValidationError
 
 import distill.training.objectives
@@ -14,6 +13,7 @@ from distill.recipe import DivergenceObjective, PolicyGradientObjective, Recipe,
 from distill.recipe.stages import Weights
 from distill.training import launch
 from distill.training.objectives import on_policy_objective
+from distill.training.steps import weight_summary
 from overlap.weights import OFFERED
 from tests.distill.test_cli import as_toml
 from tests.distill.training.test_objectives import ALL, V, comparison

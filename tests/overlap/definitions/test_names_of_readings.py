@@ -1,8 +1,12 @@
 """What is read, summed up or limited may go by the alias of a statistic, and not by both names at once."""
 
+import math
+
 import pytest
 
 from overlap import Action, AllOf, AnyOf, Collapse, Estimate, OverlapSummary, Plateau, Threshold
+from overlap.definitions import Ranges, checked
+from overlap.definitions.names import change_of, changed_by, form_of, is_change, states_of, statistic_of
 
 LOW = Estimate(3.0, 0.1, 2.8, 3.2, 400, 20, 0)
 SPELLED = ("vuss", "VUSS", "Vuss", "union_size")
@@ -46,3 +50,39 @@ def test_a_summary_of_aliases():
     with pytest.raises(ValueError, match=r"\['Vuss'\] are there already"):
         summary.extended({"Vuss": LOW})
     assert Threshold("union_size", at_most=5.0).read(summary, 1).action is Action.advance
+
+
+def test_a_change_is_read_like_its_statistic():
+    for spelled in ("vuss.change", "fixed.VUSS.change", "top1_agreement.without_repeats.change", "own.x.change"):
+        assert Threshold(spelled, at_most=0.0, on="value").read({spelled: -1.0}, 1).action is Action.advance
+    assert checked("fixed.vuss.change") == "fixed.union_size.change"
+    assert statistic_of("teacher.vuss.before_repeats.change") == "union_size"
+    assert states_of("fixed.total_variation.change") == ("fixed", "total_variation.change")
+    assert states_of("own.x.change") == (None, "own.x.change")
+    assert form_of("student_end_mass.at_end.change") == "at_end"
+    assert is_change("forward_kl.lower.change")
+    assert not any(map(is_change, ("change", "fixed.total_variation", "own.change_of_mine")))
+    assert changed_by(change_of("fixed.union_size")) == "fixed.union_size"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("top1_agrement.change", 'there is no "top1_agrement.change"; did you mean "top1_agreement"'),
+        ("total_variation.change.change", "there is no"),
+        ("total_variation.change.lower", "there is no"),
+        ("end_of_text.at_end.change", 'end_of_text has no form "at_end"; it has none'),
+        ("change", 'there is no "change"'),
+    ],
+)
+def test_changes_of_what_does_not_exist_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        checked(name)
+
+
+def test_a_change_lies_between_the_largest_fall_and_the_largest_rise():
+    assert Ranges(4).limits("fixed.total_variation.change") == (-1.0, 1.0)
+    assert Ranges(4, one_vocabulary=True).limits("union_size.change") == (-4.0, 4.0)
+    assert Ranges(4).limits("forward_kl.change") == (-math.inf, math.inf)
+    assert Ranges().limits("own.x.change") == (-math.inf, math.inf)
+    assert Ranges(4, one_vocabulary=True).certain("student_size.change")
