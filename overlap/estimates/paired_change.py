@@ -86,10 +86,10 @@ def paired_change(
 
 
 def _unseen(sums: np.ndarray, counts: np.ndarray) -> tuple[bool, bool]:
-    """Return whether the few utterances that change at all never fall, and never rise; from ``[G, 2]``, after and before."""
+    """Return whether the few utterances that change never fall, and never rise; from ``[G, 2]``, after and before."""
     differences = (sums[:, 0] - sums[:, 1])[counts[:, 1] > 0]
     few = np.array_equal(counts[:, 0], counts[:, 1]) and np.count_nonzero(differences) <= len(differences) / 2
-    return few and not bool((differences < 0).any()), few and not bool((differences > 0).any())
+    return bool(few and not (differences < 0).any()), bool(few and not (differences > 0).any())
 
 
 def _unpaired(these: GroupSums, others: GroupSums) -> np.ndarray:

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.run.columns import PROBE_SUM_COLUMNS
 
 from analysis import load
+from analysis.run.kinds import required
 from analysis.run.probe_sums import group_sums
+from analysis.run.records import ProbeSum
 from overlap.estimates.paired_change import paired_change
 from tests.analysis.conftest import write_run, write_traces
 
@@ -36,7 +37,7 @@ def test_all_probes_in_the_order_of_the_run(run):
     write_sums(run, 50, 0, "base", {"a": 2.0, "b": 2.5})
     write_sums(run, 999, 1, "teacher data", {"a": 9.0})  # left over from before a resumption
     frame = load(run).probe_sums
-    assert list(frame.columns) == list(PROBE_SUM_COLUMNS)
+    assert list(frame.columns) == list(required(ProbeSum))
     assert frame["step"].drop_duplicates().tolist() == [50, 200]
     assert len(frame) == 12
     assert {str(frame[name].dtype) for name in ("stage", "states", "id", "statistic")} == {"category"}
@@ -48,7 +49,7 @@ def test_a_run_without_them_has_no_rows(run, tmp_path):
     traces = traces.drop(columns=["step", "visit", "stage"])
     traces.attrs["probe"] = {"schema": 2, "states": "student", "k": 8, "temperature": 1.0, "funnel": {"used": 2}}
     traces.to_parquet(tmp_path / "probe.parquet")
-    assert list(load(tmp_path / "probe.parquet").probe_sums.columns) == list(PROBE_SUM_COLUMNS)
+    assert list(load(tmp_path / "probe.parquet").probe_sums.columns) == list(required(ProbeSum))
 
 
 def test_a_change_between_two_probes(run):
