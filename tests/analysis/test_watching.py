@@ -243,7 +243,7 @@ def test_teacher_data_while_it_is_written_and_after(going):
     [
         (
             ['{"author": "t"}', '[{"id": "a"', "[]"],
-            r"journal\.jsonl, line 2: not JSON \(.*; restore it from",
+            r"journal\.jsonl, line 2: not JSON \(.*; restore the file from",
         ),
         (["\0\0", "[]"], r"journal\.jsonl, line 1: not JSON"),
         (

@@ -194,7 +194,7 @@ class TestEvaluate:
             distill.evaluate("demo:student", bare)
         with pytest.raises(UserError, match="no text normalizer 'bassic'"):
             distill.evaluate("demo:student", manifests["test"], normalizer="bassic")
-        with pytest.raises(FileNotFoundError, match=r"model: the model demo:studnet .*did you mean student\?"):
+        with pytest.raises(FileNotFoundError, match=r"model: the model demo:studnet .*did you mean demo:student\?"):
             distill.evaluate("demo:studnet", manifests["test"])
 
 

@@ -89,7 +89,7 @@ def test_it_is_printed_without_output(manifests, capsys):
         ({"output": "taken.toml"}, "--output: taken.toml exists"),
         ({"output": "no/such/place.toml"}, "--output: there is no folder"),
         ({"train": "gone.jsonl"}, "--train: the manifest gone.jsonl does not exist"),
-        ({"teacher": "demo:teachr"}, "--teacher: the model demo:teachr does not exist; did you mean teacher?"),
+        ({"teacher": "demo:teachr"}, "--teacher: the model demo:teachr does not exist; did you mean demo:teacher?"),
     ],
 )
 def test_mistakes_are_told(change, message, manifests, tmp_path, monkeypatch, capsys):

@@ -106,7 +106,7 @@ def test_a_wrong_option_is_told_at_once(verb, tmp_path):
         (("probe", *PAIR), "--manifest: the manifest gone.jsonl does not exist"),
         (("show", *PAIR), "--manifest: the manifest gone.jsonl does not exist"),
         (("evaluate", "--model", "demo:student", "--manifest", "gone.jsonl"), "--manifest: "),
-        (("evaluate", "--model", "demo:studnet", "--manifest", "demo:corpus/test.jsonl"), "did you mean student?"),
+        (("evaluate", "--model", "demo:studnet", "--manifest", "demo:corpus/test.jsonl"), "did you mean demo:student?"),
         (
             ("transcribe", "--teacher", "demo:teacher", "--manifest", "gone.jsonl", "--output", "out.jsonl"),
             "--manifest",

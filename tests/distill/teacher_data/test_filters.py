@@ -7,13 +7,13 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from distill.recipe import Filters, RecipeError, load_recipe
 from distill.teacher_data.confidence import Transcript
 from distill.teacher_data.filters import dropped_by, measures, repeats
 from distill.teacher_data.languages import script_share, scripts
+from overlap.errors import UserError
 
 SENTENCE = "the committee will meet again on the second of march to look at what was found"
 
@@ -178,12 +178,12 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("setting", "message"),
         [
-            ({"max_compression": False}, 'give a number, or "off"'),
-            ({"max_compression": -1.0}, "greater than or equal to 1"),
-            ({"max_repeats": 2.5}, "valid integer"),
-            ({"min_logprob": 0.5}, "less than or equal to 0"),
-            ({"min_script_share": 2.0}, "less than or equal to 1"),
-            ({"empty": "off"}, "'drop' or 'keep'"),
+            ({"max_compression": False}, 'max_compression: must be a number or "off", not false'),
+            ({"max_compression": -1.0}, 'max_compression: must be at least 1 or "off", not -1.0'),
+            ({"max_repeats": 2.5}, 'max_repeats: must be a whole number or "off", not 2.5'),
+            ({"min_logprob": 0.5}, 'min_logprob: must be at most 0 or "off", not 0.5'),
+            ({"min_script_share": 2.0}, 'min_script_share: must be at most 1 or "off", not 2.0'),
+            ({"empty": "off"}, 'empty: must be one of "drop", "keep", not "off"'),
             (
                 {"min_characters_per_second": 9.0, "max_characters_per_second": 3.0},
                 r"min_characters_per_second = 9 is above max_characters_per_second = 3: nothing is left",
@@ -191,7 +191,7 @@ class TestSettings:
         ],
     )
     def test_what_makes_no_sense_is_refused(self, setting, message):
-        with pytest.raises(ValidationError, match=message):
+        with pytest.raises(UserError, match=message):
             Filters(**setting)
 
     def test_off_survives_a_recipe_and_its_copy_in_json(self):
