@@ -43,8 +43,8 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     """
     check_states([states])
     found = funnels(run, states)
-    bins = ["positions", *BINS]
-    filled = {name: name == "positions" or any(counted[name] for _, counted in found) for name in bins}
+    filled = {name: name == "positions" or any(counted[name] for _, counted in found) for name in ("positions", *BINS)}
+    bins = [name for name in filled if name != "refused" or filled[name]]  # a probe refuses none
     lines = sum((len(found) if filled[name] else 1) + GAP for name in bins)
     panel = one_panel(ax, width, PITCH * max(lines, 12) + 0.8 + (0.09 if width > 5 else 0.18) * len(found))
     name_x(panel, "Positions", f"on {STATES[states].label}")

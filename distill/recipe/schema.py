@@ -11,7 +11,6 @@ import overlap
 from overlap.definitions import Ranges
 from overlap.definitions.names import UnknownStatisticError
 from overlap.errors import UserError
-from overlap.weights import ACCEPTED_RANK, OFFERED, RULES, SET_SIZE
 
 from .gate_statistics import (
     doubtful_readings,
@@ -30,10 +29,6 @@ from .stages import StageConfig
 from .toml import in_toml
 
 States = Literal["student", "fixed", "teacher", "reference"]
-TOKENS_LISTED = {"overlap_ratio": SET_SIZE, "best_in_teachers": ACCEPTED_RANK}
-"""Values of `overlap.weights.RuleInputs` that a server's best tokens determine, by how many of them it takes."""
-
-
 class Audio(Section):
     """How audio is read."""
 
@@ -249,8 +244,12 @@ class Recipe(Section):
 
     def _check_served_weights(self, name: str, where: str, listed: int) -> None:
         """Refuse a rule that reads more of the teacher than the best tokens that a server lists."""
-        needs = [TOKENS_LISTED.get(value) for value in RULES[name].needs]
-        able = [f'"{rule}"' for rule in OFFERED if all(value in TOKENS_LISTED for value in RULES[rule].needs)]
+        from overlap.weights import ACCEPTED_RANK, OFFERED, RULES, SET_SIZE  # here: they need PyTorch, recipes do not
+
+        # What a server's best tokens determine, by how many of them it takes.
+        taken = {"overlap_ratio": SET_SIZE, "best_in_teachers": ACCEPTED_RANK}
+        needs = [taken.get(value) for value in RULES[name].needs]
+        able = [f'"{rule}"' for rule in OFFERED if all(value in taken for value in RULES[rule].needs)]
         tokens = max((n for n in needs if n is not None), default=0)
         if None in needs:
             raise UserError(

@@ -185,8 +185,7 @@ class ChunkBounds:
     def _end_of_text(self) -> dict[str, Bounds]:
         """The teacher's probability of the end: of its slot, or at most that of a hidden token."""
         if self.space.end is None:
-            nowhere = torch.full_like(self.own.cap, torch.nan)
-            return {"teacher_end_mass": (nowhere, nowhere)}
+            return {}
         here = self.topk.shared & (self.topk.ids == self.space.end)
         low, high = (torch.where(here, side, 0.0).sum(-1) for side in (self.own.low, self.own.high))
         hidden = torch.minimum(self.own.cap, self.own.rest[1])

@@ -33,7 +33,7 @@ class OverlapBounds:
     k tokens it may be unknown whether a statistic is defined; the bounds then cover the teachers for which it is.
 
     Attributes:
-        lower: by statistic, in the order of `BOUNDED_STATISTICS`.
+        lower: by statistic, in the order of `BOUNDED_STATISTICS`; without ends, none of `teacher_end_mass`.
         upper: by statistic; equal to the lower bound where the top-k log-probabilities decide the value.
         topk_size: ``[...]`` long, tokens that the server returned at the position.
         unmapped: ``[...]`` long, those that the student's vocabulary lacks; they are in no set.
@@ -231,7 +231,7 @@ def bounds_given_set(
     admissible, teacher_admissible = _admissible(settings, table, width, n_teacher, device)
     admissible = less_further_ends(admissible, ends, width, device, "ends")
     teacher_admissible = less_further_ends(teacher_admissible, teacher_ends, n_teacher, device, "teacher_ends")
-    end = ends[0] if ends else None
+    end, ends_known = ends[0] if ends else None, bool(ends)
     space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device, end)
     k = check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
@@ -263,6 +263,7 @@ def bounds_given_set(
             for end in (0, 1)
         ]
         for name in BOUNDED_STATISTICS
+        if ends_known or name != "teacher_end_mass"
     }
     return OverlapBounds(
         lower={name: spread(low, torch.nan) for name, (low, _) in ends.items()},

@@ -12,7 +12,7 @@ def merge_ends(logits: Tensor, ends: Sequence[int]) -> Tensor:
     """Return logits in which the first end id stands for all of them.
 
     A checkpoint may stop at several ids, such as ``<|im_end|>`` and ``<|endoftext|>``. Their probabilities add up: the
-    first id gets the log-sum-exp of their scores, the others get −inf. A temperature is applied to the event
+    first id gets the log-sum-exp of their scores, the others the least finite score. A temperature is applied to the event
     afterwards.
 
     Args:
@@ -24,13 +24,15 @@ def merge_ends(logits: Tensor, ends: Sequence[int]) -> Tensor:
 
     Example:
         >>> merge_ends(torch.tensor([0.0, 0.0, 1.0]), [0, 1])
-        tensor([0.6931,   -inf, 1.0000])
+        tensor([ 6.9315e-01, -3.4028e+38,  1.0000e+00])
     """
     if len(ends) < 2:
         return logits
     ids = torch.tensor(list(ends), device=logits.device)
     together = logits[..., ids].float().logsumexp(-1, keepdim=True).to(logits.dtype)
-    rest = torch.full_like(together, -torch.inf).expand(*together.shape[:-1], len(ids) - 1)
+    # Finite, so that differences of scores are numbers.
+    least = torch.finfo(logits.dtype).min
+    rest = torch.full_like(together, least).expand(*together.shape[:-1], len(ids) - 1)
     return logits.index_copy(-1, ids, torch.cat([together, rest], -1))
 
 

@@ -83,6 +83,7 @@ def test_the_papers_form_has_a_name():
         "divergence": "forward_kl",
         "beta": 0.5,
         "tail": False,
+        "weights": None,
     }
     assert objective(paper.model_dump()) == paper
 

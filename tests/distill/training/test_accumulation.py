@@ -57,6 +57,7 @@ def test_the_loss_is_the_mean_over_positions_and_not_over_parts(texts, tmp_path,
         prompt = student.prepare([utterance.prompt], [None]).inputs["input_ids"]
         with torch.no_grad():
             logits = student.generator(torch.cat([prompt, torch.tensor([ids])], 1)).logits[0, :, : student.tokens.size]
+            logits = student.tokens.merged(logits)
         width = prompt.shape[1]
         by_text[utterance.id] = F.cross_entropy(logits[width - 1 : -1], torch.tensor(ids), reduction="none")
     chosen = first_batch(texts)
