@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -24,6 +24,7 @@ def drawn(seed, n_clusters, levels=None, shared=1.0):
     return x, y, clusters
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 12), levels=st.sampled_from([None, 2, 5]))
 def test_the_value_is_scipys(seed, n, levels):
     x, y, clusters = drawn(seed, n, levels)
