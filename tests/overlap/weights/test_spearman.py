@@ -76,6 +76,8 @@ def test_undefined_positions_are_left_out_and_counted():
         ([1, 2, 3], [2, 4, 6], [0, 1, 2], 1.0),
         ([1, 2, 3], [3, 2, 1], [0, 1, 2], -1.0),
         ([1, 2, 3, 4], [1, 3, 2, 4], [0, 0, 0, 0], 0.8),
+        ([1, 2, 3, 4], [1, 3, 2, 4], [0, 1, 2, 3], 0.8),
+        ([1] + [0] * 39, [0] * 20 + [1] * 20, list(range(40)), -math.sqrt(1 / 39)),
     ],
 )
 def test_no_interval_where_nothing_says_how_wide(x, y, clusters, value):
