@@ -29,6 +29,8 @@ from .stages import StageConfig
 from .toml import in_toml
 
 States = Literal["student", "fixed", "teacher", "reference"]
+
+
 class Audio(Section):
     """How audio is read."""
 

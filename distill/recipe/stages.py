@@ -156,8 +156,8 @@ class DivergenceObjective(Section):
     weights: Weights | None = None
     """Rule that weights the positions of the student's own rollouts: `prune` (Prune-OPD), `selectkd` (SelecTKD), `iw`
     (IW-OPD) or `tropd` (TrOPD), see `overlap.weights`. The loss is the weighted sum over the number of positions, as in
-    TRL, not over the sum of weights. Transcripts of `off_policy` are not weighted. None weights nothing; none of these
-    rules is advised: see first, in a probe's shadow panel, what it would keep."""
+    TRL, not over the sum of weights. Transcripts of `off_policy` are not weighted. None leaves all alike. No rule
+    is advised: see first, in a probe's shadow panel, what it would keep."""
 
     @property
     def name(self) -> str:

@@ -10,13 +10,19 @@ from scipy import stats
 from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
 
+FEWEST_CLUSTERS = 10
+"""Least effective number of clusters in the variance of either's ranks for an interval, (Σ s)² / Σ s² of its sums s."""
+
 
 def spearman(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, *, level: float = 0.95) -> Estimate:
     """Spearman's ρ with ties at their middle rank, and its interval over clusters.
 
-    The interval is that of Fisher's atanh ρ with quantiles of Student's t, one degree of freedom less than clusters.
-    The standard error sums each cluster's influence on ρ to first order, in which the ranks move as well as the values:
-    it does not take positions of a cluster as independent. `tests/overlap/weights/test_coverage.py` measures coverage.
+    The interval is that of Fisher's atanh ρ with quantiles of Student's t. The standard error sums each cluster's
+    influence on ρ to first order, in which the ranks move as well as the values: it does not take positions of a
+    cluster as independent. Degrees of freedom are 2G / (κ − 1) with κ the kurtosis of the G influences, at most G − 1,
+    which is what a variance of such numbers has. Where a value differs from the rest in few clusters, so that the
+    others hardly count, what has not been seen could change ρ by more than any such interval: there is none below
+    `FEWEST_CLUSTERS`. `tests/overlap/weights/test_coverage.py` measures coverage.
 
     Args:
         x: ``[n]``; positions where either is NaN are left out and counted.
@@ -25,7 +31,7 @@ def spearman(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, *, level: float
         level: coverage, between 0 and 1.
 
     Returns:
-        NaN where one of the two is constant; no interval at ±1 and with fewer than two clusters.
+        NaN where one of the two is constant; no interval at ±1, and where too few clusters count.
 
     Raises:
         UserError: the lengths differ, or the level is out of range.
@@ -49,10 +55,14 @@ def spearman(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, *, level: float
     own = sum(ranks.influence_of_variance() / ranks.variance for ranks in (first, second))
     influence = (moved - 3 * covariance) / scale - value / 2 * own
     sums = np.bincount(number, influence, minlength=n_clusters) / n
-    if n_clusters < 2 or 1 - abs(value) < 1e-12:
+    counting = min(ranks.counting(number) for ranks in (first, second))
+    if counting < FEWEST_CLUSTERS or 1 - abs(value) < 1e-12:
         return Estimate(value, nan, nan, nan, n, n_clusters, undefined, level)
-    error = math.sqrt(float(np.square(sums).sum()) * n_clusters / (n_clusters - 1))
-    away = stats.t.ppf((1 + level) / 2, n_clusters - 1) * error / (1 - value**2)
+    squares = np.square(sums)
+    error = math.sqrt(float(squares.sum()) * n_clusters / (n_clusters - 1))
+    kurtosis = n_clusters * float(np.square(squares).sum()) / float(squares.sum()) ** 2
+    freedom = min(n_clusters - 1.0, 2 * n_clusters / max(kurtosis - 1, 1e-12))
+    away = stats.t.ppf((1 + level) / 2, freedom) * error / (1 - value**2)
     low, high = (math.tanh(math.atanh(value) + end) for end in (-away, away))
     return Estimate(value, error, low, high, n, n_clusters, undefined, level)
 
@@ -70,6 +80,11 @@ class _Ranks:
         """Mean over j of `of`_j where j's value is above i's, half where it is equal: what i adds to ranks above it."""
         sums = np.bincount(self._at, of)
         return ((sums.sum() - sums.cumsum() + sums / 2) / self._n)[self._at]
+
+    def counting(self, clusters: np.ndarray) -> float:
+        """Effective number of clusters in the variance."""
+        sums = np.bincount(clusters, np.square(self.centered))
+        return float(sums.sum() ** 2 / np.square(sums).sum())
 
     def influence_of_variance(self) -> np.ndarray:
         return np.square(self.centered) + 2 * self.ahead(self.centered) - 3 * self.variance

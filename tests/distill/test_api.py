@@ -102,7 +102,7 @@ class TestProbe:
         assert len(result.traces) == 1
         assert result.to_dict()["manifest"] == str(manifests["probe"])
         page = result._repr_html_()
-        assert page.count("<table>") == 3  # one vocabulary, and no bounds
+        assert page.count("<table>") == 5  # one vocabulary, no bounds, and the panel of rules
         assert "top1_agreement" in page
         assert str(manifests["probe"]) in page
 

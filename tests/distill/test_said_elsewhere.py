@@ -1,9 +1,9 @@
 """What pages and recipes say of the code is what the code says: versions of normalizers, error rates, levels."""
 
 import json
-from collections.abc import Iterator
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

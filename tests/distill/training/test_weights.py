@@ -11,12 +11,13 @@ import distill.training.objectives
 from distill import train
 from distill.recipe import DivergenceObjective, PolicyGradientObjective, Recipe, RecipeError, load_recipe
 from distill.recipe.stages import Weights
-from distill.training import launch
 from distill.training.objectives import on_policy_objective
 from distill.training.steps import weight_summary
+from overlap.errors import UserError
 from overlap.weights import OFFERED
 from tests.distill.test_cli import as_toml
 from tests.distill.training.test_objectives import ALL, V, comparison
+from tests.distill.training.test_served_training import topk_comparison
 from tests.overlap.weights import loops
 
 
@@ -119,23 +120,23 @@ def steps(run):
     return [row for row in rows if row["stage"] == "on-policy"]
 
 
-@pytest.mark.parametrize("name", OFFERED)
-def test_rows_have_number_and_mean_of_the_weights_of_the_students_own_rollouts(name, mini, tmp_path):
-    on_policy = mini["stages"][2] | {"objective": {"weights": name}, "steps": 6, "micro_batch_size": 2}
+def test_rows_have_number_and_mean_of_the_weights_of_the_students_own_rollouts(mini, tmp_path):
+    """Half of the parts of a step are on references, which have none."""
+    on_policy = mini["stages"][2] | {"objective": {"weights": "iw"}, "steps": 6, "micro_batch_size": 2}
     on_policy |= {"manifest": mini["stages"][0]["manifest"]}
     on_policy["off_policy"] = {"fraction": 0.5, "states": "reference"}
     result = train(Recipe.model_validate(mini | {"stages": [on_policy], "probe": None}), tmp_path / "run")
     rows = steps(result.path)
-    assert {row["rollouts"]["states"] for row in rows} > {"reference"}
+    assert {"student", "reference+student"} <= {row["rollouts"]["states"] for row in rows}
     for row in rows:
-        assert row["objective"]["name"].endswith(f"× {name}")
-        if row["rollouts"]["states"] == "reference":
+        assert row["objective"]["name"] == "forward_kl(union, tail) × iw"
+        own = row["rollouts"]["states"]
+        if own == "reference":
             assert "weights" not in row
-        else:
-            assert 0 < row["weights"]["n"] <= row["n_positions"]
-            assert 0 <= row["weights"]["mean"] <= 1.5
-        if row["rollouts"]["states"] == "student":
-            assert row["weights"]["n"] == row["n_positions"]
+            continue
+        assert 1 <= row["weights"]["mean"] <= 1.5
+        assert (row["weights"]["n"] == row["n_positions"]) == (own == "student")
+        assert 0 < row["weights"]["n"] <= row["n_positions"]
 
 
 def test_a_stage_without_weights_has_none_in_its_rows(mini, tmp_path):
@@ -154,11 +155,24 @@ def served(mini, server, served_models):
 
 
 @pytest.mark.parametrize("name", ["prune", "selectkd"])
-def test_a_served_teachers_best_tokens_suffice_for_two_rules(name, served, tmp_path):
+def test_a_served_teachers_best_tokens_suffice_for_two_rules(name, served):
+    """The server lists all of its tokens here, which are fewer than 16."""
     served["stages"][0]["objective"] |= {"weights": name}
-    result = launch.train(Recipe.model_validate(served), tmp_path / "run")
-    [row] = steps(result.path)
-    assert row["weights"]["n"] == row["n_positions"]
+    objective = Recipe.model_validate(served).stages[0].objective
+    student, teacher, *_ = case()
+    there, local = topk_comparison(student, teacher, 3, V), comparison(student, teacher, 3)
+    found, expected = (on_policy_objective(compared, objective) for compared in (there, local))
+    assert torch.equal(found.weights, expected.weights)
+    torch.testing.assert_close(found.loss, expected.loss, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["iw", "tropd"])
+def test_rules_that_a_served_teacher_cannot_compute_are_refused_without_a_recipe_too(name):
+    student, teacher, *_ = case()
+    with pytest.raises(UserError, match=f'weights "{name}": student_logprob, teacher_logprob not known'):
+        on_policy_objective(
+            topk_comparison(student, teacher, 3, V), DivergenceObjective(support="teacher", weights=name)
+        )
 
 
 @pytest.mark.parametrize(

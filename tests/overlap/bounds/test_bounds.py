@@ -156,7 +156,7 @@ def test_ids_that_only_the_teacher_has_can_be_blocked(seed, m, k, n, blocked, te
         # What rounding leaves of the list's mass, relative to the mass that divergences are renormalized by.
         shared = [i for i in there.values() if i not in gone]
         slack = 1e-9 + 1e-11 / teacher.double().softmax(-1)[:, shared].sum(-1)
-        for name in BOUNDED_STATISTICS:
+        for name in BOUNDED:
             low, high = bounds.lower[name], bounds.upper[name]
             assert (low.isnan() == high.isnan()).all(), name
             assert ((high - low <= slack) | low.isnan()).all(), (name, low, high)
@@ -205,7 +205,7 @@ def test_sums_of_batches_give_the_summary_of_all_at_once():
 def test_a_complete_list_decides_everything(seed, k, scale):
     student, teacher = normal(seed, 5, 10, scale=scale), normal(seed + 1, 5, 10, scale=scale)
     bounds, truth = measure_bounds(student, *listed(teacher, 10), k=k, tolerance=0.0), measure(student, teacher, k=k)
-    for name in BOUNDED_STATISTICS:
+    for name in BOUNDED:
         torch.testing.assert_close(bounds.lower[name], bounds.upper[name], rtol=1e-9, atol=1e-9, msg=name)
         loose = 1e-3 if name == "union_kl_tail" else 2e-5  # as its definition promises of `measure`
         torch.testing.assert_close(bounds.lower[name], getattr(truth, name).double(), rtol=loose, atol=2e-5, msg=name)
@@ -219,7 +219,7 @@ def test_longer_lists_say_more(seed, scale):
     for m in range(1, 13):
         bounds = measure_bounds(student, *listed(teacher, m), k=4, tolerance=0.0)
         if previous is not None:
-            for name in BOUNDED_STATISTICS:
+            for name in BOUNDED:
                 assert (bounds.lower[name] >= previous.lower[name] - 1e-9).all(), (name, m)
                 assert (bounds.upper[name] <= previous.upper[name] + 1e-9).all(), (name, m)
         previous = bounds
@@ -373,7 +373,7 @@ def test_the_order_of_the_list_and_its_padding_change_nothing():
     padded_ids = torch.nn.functional.pad(ids, (0, 2), value=-1)[..., order]
     padded = torch.nn.functional.pad(log_q, (0, 2), value=math.nan)[..., order]
     shuffled = measure_bounds(student, padded_ids, padded, k=4)
-    for name in BOUNDED_STATISTICS:
+    for name in BOUNDED:
         torch.testing.assert_close(shuffled.lower[name], plain.lower[name], rtol=0, atol=1e-12)
         torch.testing.assert_close(shuffled.upper[name], plain.upper[name], rtol=0, atol=1e-12)
 
@@ -388,9 +388,9 @@ def test_ragged_lists_and_positions_without_one():
     assert bounds.topk_size.tolist() == lengths.tolist()
     for row, length in enumerate(lengths.tolist()[:-1]):
         alone = measure_bounds(student[row], ids[row, :length], log_q[row, :length], k=3, tolerance=0.0)
-        for name in BOUNDED_STATISTICS:
+        for name in BOUNDED:
             torch.testing.assert_close(bounds.lower[name][row], alone.lower[name], rtol=1e-9, atol=1e-12)
-    nothing = {name: (bounds.lower[name][4].item(), bounds.upper[name][4].item()) for name in BOUNDED_STATISTICS}
+    nothing = {name: (bounds.lower[name][4].item(), bounds.upper[name][4].item()) for name in BOUNDED}
     assert nothing["union_size"] == (3, 6)
     assert nothing["top1_agreement"] == (0, 1)
     assert nothing["teacher_entropy"] == (0, pytest.approx(math.log(12)))
@@ -444,7 +444,7 @@ def test_masked_positions_are_nan_and_not_looked_at():
     whole = measure_bounds(student, ids, log_q, k=3)
     student[~mask], log_q[~mask], ids[~mask] = torch.nan, 5.0, 10**6
     bounds = measure_bounds(student, ids, log_q, k=3, mask=mask)
-    for name in BOUNDED_STATISTICS:
+    for name in BOUNDED:
         assert bounds.lower[name][~mask].isnan().all()
         torch.testing.assert_close(bounds.upper[name][mask], whole.upper[name][mask], rtol=0, atol=0)
     assert bounds.topk_size[~mask].sum() == 0
@@ -464,7 +464,7 @@ def test_leading_shapes_dtypes_and_chunks(monkeypatch):
     assert half.lower["forward_kl"].dtype == torch.float64
     monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 100)
     parts = measure_bounds(student, ids, log_q, k=4, blocked=[3])
-    for name in BOUNDED_STATISTICS:
+    for name in BOUNDED:
         torch.testing.assert_close(parts.lower[name], whole.lower[name], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(single.upper[name], whole.upper[name][1, 2], rtol=1e-9, atol=1e-12)
 
@@ -489,7 +489,7 @@ def test_no_temporary_grows_with_the_number_of_positions(monkeypatch):
 
 
 def test_names_are_those_of_measure():
-    assert set(BOUNDED_STATISTICS) <= set(TOKEN_STATISTICS)
+    assert set(BOUNDED) <= set(TOKEN_STATISTICS)
 
 
 def test_summary_says_what_it_shows():
@@ -510,7 +510,7 @@ def test_summary_says_what_it_shows():
     assert f"{low.low:.5g} … {high.high:.5g}" in text
     assert "inf]" in text
     assert "<table>" in summary._repr_html_()
-    assert list(summary) == list(BOUNDED_STATISTICS)
+    assert list(summary) == list(BOUNDED)
     assert len(summary) == 17
     with pytest.raises(KeyError, match="'wer' is not bounded; there are union_size, "):
         summary["wer"]

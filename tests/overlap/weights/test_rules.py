@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -150,6 +150,7 @@ def by_loops(name, lengths, values):
 
 
 @pytest.mark.parametrize("name", RULES)
+@settings(deadline=None)
 @given(batch=batches() | batches(equal_kl=True))
 def test_weights_are_those_of_a_loop_and_within_their_limits(name, batch):
     lengths, _ = batch
@@ -162,6 +163,7 @@ def test_weights_are_those_of_a_loop_and_within_their_limits(name, batch):
 
 
 @pytest.mark.parametrize("name", RULES)
+@settings(deadline=None)
 @given(batch=batches(), padding=st.integers(1, 4))
 def test_padding_and_the_order_of_rollouts_change_nothing(name, batch, padding):
     lengths, values = batch
@@ -173,12 +175,14 @@ def test_padding_and_the_order_of_rollouts_change_nothing(name, batch, padding):
 
 
 @pytest.mark.parametrize("name", ["prune", "prune_nucleus", "prune_scaled", "iw"])
+@settings(deadline=None)
 @given(batch=batches())
 def test_weights_never_rise_along_a_rollout(name, batch):
     for row in loops.rows(RULES[name].weights(inputs(*batch)), inputs(*batch).mask):
         assert all(later <= earlier + 1e-15 for earlier, later in itertools.pairwise(row))
 
 
+@settings(deadline=None)
 @given(batch=batches())
 def test_prune_needs_both_signs_in_its_second_version_and_so_keeps_more(batch):
     given_ = inputs(*batch)
@@ -186,6 +190,7 @@ def test_prune_needs_both_signs_in_its_second_version_and_so_keeps_more(batch):
     assert (second >= first).all()
 
 
+@settings(deadline=None)
 @given(batch=batches())
 def test_tip_keeps_at_least_half(batch):
     given_ = inputs(*batch)
@@ -314,6 +319,7 @@ def test_wrong_arguments_are_named(call, message):
         call()
 
 
+@settings(deadline=None)
 @given(batch=batches())
 def test_batches_joined_are_one_batch(batch):
     lengths, values = batch

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -24,6 +24,7 @@ def drawn(seed, n_clusters, levels=None, shared=1.0):
     return x, y, clusters
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 12), levels=st.sampled_from([None, 2, 5]))
 def test_the_value_is_scipys(seed, n, levels):
     x, y, clusters = drawn(seed, n, levels)
@@ -75,6 +76,8 @@ def test_undefined_positions_are_left_out_and_counted():
         ([1, 2, 3], [2, 4, 6], [0, 1, 2], 1.0),
         ([1, 2, 3], [3, 2, 1], [0, 1, 2], -1.0),
         ([1, 2, 3, 4], [1, 3, 2, 4], [0, 0, 0, 0], 0.8),
+        ([1, 2, 3, 4], [1, 3, 2, 4], [0, 1, 2, 3], 0.8),
+        ([1] + [0] * 39, [0] * 20 + [1] * 20, list(range(40)), -math.sqrt(1 / 39)),
     ],
 )
 def test_no_interval_where_nothing_says_how_wide(x, y, clusters, value):
