@@ -52,7 +52,7 @@ class TopkScores(Scores):
     @classmethod
     def ask(cls, teacher: ServedTeacher, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
         """Return ids and top-k log-probabilities of the server, [batch, teacher's length, m] each."""
-        return teacher.topk_logprobs(prompt, view.texts, view.transcripts)
+        return merged_ends(*teacher.topk_logprobs(prompt, view.texts, view.transcripts), teacher.tokens.ends)
 
     @classmethod
     def check_answer(cls, teacher: ServedTeacher, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
@@ -166,6 +166,27 @@ class TopkScores(Scores):
         """
         self.check_objective(objective)
         raise UserError("objective: a served teacher has only top-k log-probabilities, not the full vocabulary")
+
+
+def merged_ends(ids: Tensor, logprobs: Tensor, ends: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return a server's best tokens with all ends that it returned as one, the first; see `overlap.merge_ends`.
+
+    Ends that it did not return are left out: none of them is more likely than the least likely token that it returned.
+
+    Args:
+        ids: [..., m] in the teacher's ids, best first, −1 in empty slots.
+        logprobs: [..., m] float64.
+        ends: Ids at which the teacher stops, the one of labels first.
+    """
+    if len(ends) < 2:
+        return ids, logprobs
+    here = torch.isin(ids, torch.tensor(list(ends), device=ids.device))
+    together = logprobs.masked_fill(~here, -torch.inf).logsumexp(-1, keepdim=True)
+    first = here & (here.cumsum(-1) == 1)
+    ids = torch.where(first, ends[0], ids).masked_fill(here & ~first, -1)
+    logprobs = torch.where(first, together, logprobs)
+    order = logprobs.masked_fill(ids < 0, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
+    return ids.gather(-1, order), logprobs.gather(-1, order).masked_fill(ids.gather(-1, order) < 0, 0.0)
 
 
 def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:

@@ -12,8 +12,8 @@ def merge_ends(logits: Tensor, ends: Sequence[int]) -> Tensor:
     """Return logits in which the first end id stands for all of them.
 
     A checkpoint may stop at several ids, such as ``<|im_end|>`` and ``<|endoftext|>``. Their probabilities add up: the
-    first id gets the log-sum-exp of their scores, the others the least finite score. A temperature is applied to the event
-    afterwards.
+    first id gets the log-sum-exp of their scores, the others the least finite score. A temperature is applied to the
+    event afterwards.
 
     Args:
         logits: ``[..., V]`` raw scores.
