@@ -31,7 +31,7 @@ def spearman(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, *, level: float
         level: coverage, between 0 and 1.
 
     Returns:
-        NaN where one of the two is constant; no interval at ±1, and where too few clusters count.
+        NaN where one of the two is constant; no interval at ±1, where clusters are all alike, or too few count.
 
     Raises:
         UserError: the lengths differ, or the level is out of range.
@@ -55,10 +55,10 @@ def spearman(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, *, level: float
     own = sum(ranks.influence_of_variance() / ranks.variance for ranks in (first, second))
     influence = (moved - 3 * covariance) / scale - value / 2 * own
     sums = np.bincount(number, influence, minlength=n_clusters) / n
-    counting = min(ranks.counting(number) for ranks in (first, second))
-    if counting < FEWEST_CLUSTERS or 1 - abs(value) < 1e-12:
+    counting, squares = min(ranks.counting(number) for ranks in (first, second)), np.square(sums)
+    alike = float(squares.sum()) < 1e-24  # clusters with the same values each, up to rounding
+    if counting < FEWEST_CLUSTERS or alike or 1 - abs(value) < 1e-12:
         return Estimate(value, nan, nan, nan, n, n_clusters, undefined, level)
-    squares = np.square(sums)
     error = math.sqrt(float(squares.sum()) * n_clusters / (n_clusters - 1))
     kurtosis = n_clusters * float(np.square(squares).sum()) / float(squares.sum()) ** 2
     freedom = min(n_clusters - 1.0, 2 * n_clusters / max(kurtosis - 1, 1e-12))
