@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from overlap.arguments import checked_arguments
-from overlap.gates import READINESS
+from overlap.gates import READINESS, Threshold
+from overlap.gates.opening import fewest_utterances
 
 from .data.audio import duration
 from .data.manifest import Utterance, require_text
@@ -24,7 +25,10 @@ from .recipe.loading import recipe_of
 from .recipe.toml import in_toml
 
 BATCH = 16
-AGREEMENT, LOOPS = READINESS["any/switch/top1_agreement"], READINESS["any/collapse/repetition"]
+AGREEMENT, END = READINESS["any/switch/top1_agreement"], READINESS["any/switch/end_of_text"]
+LOOPS, ENDS = READINESS["any/collapse/repetition"], READINESS["any/collapse/end_of_text"]
+PROBED = 100
+"""Most utterances of the test set that are probed."""
 LARGE_VOCABULARY = 10_000
 """Smallest vocabulary for k = 32; below, k is 8."""
 
@@ -125,7 +129,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
             "",
         ]
     vocabulary = min(student.vocabulary, teacher.vocabulary)
-    probed = min(len(facts.test), 100)
+    probed = min(len(facts.test), PROBED)
     lines += [
         "[support]",
         f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a set, of a vocabulary of {vocabulary:,}",
@@ -183,18 +187,41 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "# Training on the teacher's transcripts, until the overlap is high enough for on-policy training.",
         *stage("td", "teacher data", 4, 'schedule = "constant"'),
         "[stages.gate]",
-        'type = "threshold"',
-        'statistic = "top1_agreement"',
-        f"at_least = {AGREEMENT.level}  # {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
+        'type = "any"',
+        "",
+        "# The end of text is read first: overlap opens nothing where transcripts do not end.",
+        "[[stages.gate.gates]]",
+        'type = "precondition"',
+        "conditions = [",
+        f"    # {END.name}",
+        f'    {{ type = "threshold", statistic = "end_of_text", at_least = {END.level}{_on_value(facts)} }},',
+        "]",
+        f"# {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
+        f'then = {{ type = "threshold", statistic = "top1_agreement.without_repeats", at_least = {AGREEMENT.level} }}',
+        "",
+        f"# {ENDS.name}, {LOOPS.name}",
+        "[[stages.gate.gates]]",
+        'type = "collapse"',
+        f'limits = {{ end_of_text = [{ENDS.level}, "off"], repetition = ["off", {LOOPS.level}] }}',
         "",
         "# The teacher scores the student's rollouts.",
         *stage("opd", "on-policy", 4),
-        "# Falls back to teacher data if the student begins to loop.",
+        "# A step whose rollouts mostly do not end or repeat themselves is taken on the teacher's transcripts.",
+        "[stages.reject]",
+        "",
+        "# Falls back to teacher data if the student's transcripts do not end or begin to loop.",
         "[stages.gate]",
         'type = "collapse"',
-        f'limits = {{ repetition = ["off", {LOOPS.level}] }}  # {LOOPS.name}',
+        f"# {ENDS.name}, {LOOPS.name}",
+        f'limits = {{ end_of_text = [{ENDS.level}, "off"], repetition = ["off", {LOOPS.level}] }}',
         "",
     ]
+
+
+def _on_value(facts: _Facts) -> str:
+    """Return what a threshold on the end of text needs besides its level: the value, if the probe is small."""
+    gate = Threshold(END.statistic, at_least=END.level)
+    return "" if min(len(facts.test), PROBED) >= fewest_utterances(gate) else ', on = "value"'
 
 
 def _rounded(number: float) -> str:

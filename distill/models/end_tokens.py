@@ -43,8 +43,7 @@ def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int |
 
 def generation_ends(generator: Any) -> list[int]:
     """Return the ids that the checkpoint's generation settings stop at."""
-    settings = getattr(generator, "generation_config", None)  # a served teacher has none here
-    ends = getattr(settings, "eos_token_id", None)
+    ends = getattr(generator.generation_config, "eos_token_id", None)
     return [i for i in (ends if isinstance(ends, list) else [ends]) if isinstance(i, int)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
 from ..locations import located
 from ..models.base import ModelError
@@ -24,11 +24,11 @@ LOCAL_HALF = (
 
 
 class Weightless(nn.Module):
-    """Stand-in for a model, with its configuration, type and device."""
+    """Stand-in for a model, with its configurations, type and device."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, generation_config: GenerationConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.generation_config = config, generation_config
         self.place = nn.Parameter(torch.zeros(()), requires_grad=False)
 
 
@@ -56,11 +56,19 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
             f"{sorted(REQUESTS)}. Use it as a local teacher (without url)."
         )
     check_vocabulary(model, getattr(processor, "tokenizer", processor))
-    stand_in = Weightless(config)
+    stand_in = Weightless(config, _generation_config(place, revision))
     with loading(place, revision, "cannot use", LOCAL_HALF, weights=False):
         reader = FAMILIES[kind].build(name=model, model=stand_in, generator=stand_in, processor=processor)
     assert isinstance(reader, SpeechLM)
     return reader
+
+
+def _generation_config(place: str, revision: str | None) -> GenerationConfig:
+    """Return the generation settings, which name the ends of a text; those by default if the checkpoint has none."""
+    try:
+        return GenerationConfig.from_pretrained(place, revision=revision or "main")
+    except OSError:
+        return GenerationConfig()
 
 
 def served_tokens(reader: SpeechLM) -> Tokens:

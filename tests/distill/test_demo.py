@@ -54,7 +54,7 @@ def test_the_demo_stays_small():
 @pytest.mark.parametrize("name", ["demo", "demo_matched"])
 def test_the_recipe_runs_from_the_package_alone(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    changes = ["total_steps=3", "stages.0.steps=1", "probe.max_utterances=8"]
+    changes = ["total_steps=3", "stages.0.steps=1", "probe.max_utterances=50"]
     with pytest.warns(RecipeWarning, match=r"stages\.0\.warmup_steps = 50: the stage has 1"):
         recipe = load_recipe(name, changes).model_copy(update={"evaluation": None})
     pool = tmp_path / "pool.jsonl"

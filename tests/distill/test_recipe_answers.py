@@ -53,7 +53,7 @@ def said(tmp_path, *overrides, text=TEXT) -> str:
         ("stages.0.rollout", 'only type = "opd" has it'),
         ("stages.2.curriculum", 'only type = "sft" has it'),
         ("stages.0.filters", 'only type = "td" has it'),
-        ("stages.1.gate.min_delta", 'only type = "plateau" has it'),
+        ("stages.1.gate.min_delta", 'only type = "plateau" or "saturation" has it'),
         ("stages.1.gate.gates", 'only type = "all" or "any" has it'),
     ],
 )
