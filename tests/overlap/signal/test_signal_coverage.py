@@ -78,7 +78,7 @@ def test_area_under_the_curve():
     table = np.array([row[4:] for row in rows])
     print("least and mean of ours, DeLong, logit, percentiles:", table.min(0), table.mean(0).round(1))
     usual = np.array([row[0] != "five times as spread where wrong" for row in rows])
-    assert table[usual, 0].min() > 92
+    assert table[usual, 0].min() > 90
     assert table[:, 0].min() > 85
     assert (table[:, 0].mean() > table[:, 1:].mean(0)).all()
 
