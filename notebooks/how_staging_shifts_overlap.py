@@ -54,7 +54,7 @@ def settings(recipe):
     return {
         "Base, steps": base["steps"],
         "TD, steps at most": td["steps"],
-        "gate: lower bound of top-1 agreement at least": td["gate"]["at_least"],
+        "gate: lower bound of top-1 agreement at least": td["gate"]["gates"][0]["then"]["at_least"],
         "OPD, steps at most": opd["steps"],
         "all steps": recipe["total_steps"],
         "k of the supports": recipe["support"]["k"],

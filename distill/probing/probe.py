@@ -14,7 +14,7 @@ from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
 from overlap.estimates.first_reading import FirstReading
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.sequences import sequence_values, stop_density, utterance_estimates
+from overlap.estimates.sequences import sequence_values, stop_density, stop_density_sums, utterance_estimates
 from overlap.version import DISTRIBUTION, SCHEMA, __version__
 from overlap.vocab.coverage import Coverage
 from overlap.weights import RULES, RuleInputs, ShadowPanel, shadow_panel
@@ -164,7 +164,8 @@ def probe(
     found = pair.coverage(estimates if bounds is None else None)
     panel = _panel(RuleInputs.joined(read_by_rules), list(rollouts)) if read_by_rules else None
     names = [utterance.id for utterance in utterances]
-    kept = GroupSums.side_by_side([sums.sums(), GroupSums.from_values(of_sequences, names)])
+    ends = stop_density_sums(*_lengths_and_ends(utterances, rollouts), names)
+    kept = GroupSums.side_by_side([sums.sums(), GroupSums.from_values(of_sequences, names), ends])
     return StateProbe(
         states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms(), panel, kept, sums.ranges
     )

@@ -147,12 +147,28 @@ def stop_density(
         >>> stop_density([9, 19, 30], [True, True, False]).value  # 2 ends in 60 positions
         33.333333333333336
     """
+    sums = stop_density_sums(n_tokens, finished)
+    return estimate(sums, limits=(0.0, 1000.0), level=level, draws=draws, seed=seed)["stop_density"]
+
+
+def stop_density_sums(
+    n_tokens: Sequence[int], finished: Sequence[bool], names: Sequence[str] | None = None
+) -> GroupSums:
+    """Return the sums of `stop_density` by utterance.
+
+    Args:
+        n_tokens: generated tokens of each utterance, the end of text not counted.
+        finished: whether each ended by itself.
+        names: of the utterances; by default their numbers.
+
+    Raises:
+        UserError: if the lengths differ.
+    """
     _check_length("finished", finished, len(n_tokens))
     ended = np.asarray(finished, dtype=np.float64)[:, None]
     positions = np.asarray(n_tokens, dtype=np.int64)[:, None] + ended.astype(np.int64)
-    keys = tuple(range(len(ended)))
-    sums = GroupSums(("stop_density",), keys, 1000.0 * ended, positions, np.zeros_like(positions))
-    return estimate(sums, limits=(0.0, 1000.0), level=level, draws=draws, seed=seed)["stop_density"]
+    keys = tuple(range(len(ended))) if names is None else tuple(names)
+    return GroupSums(("stop_density",), keys, 1000.0 * ended, positions, np.zeros_like(positions))
 
 
 def utterance_estimates(

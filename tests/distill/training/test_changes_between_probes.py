@@ -122,7 +122,7 @@ def test_sums_of_a_probe_that_is_taken_again_are_removed(staged, tmp_path):
 
 def test_sums_that_are_damaged_are_named(staged, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(Recipe.model_validate(staged), tmp_path / "run", observer=_Interrupt(3))
+        train(Recipe.model_validate(staged), tmp_path / "run", observer=_Interrupt(4))
     file = tmp_path / "run/probe_sums/step-000002-visit-000.parquet"
     whole = pd.read_parquet(file)
     file.write_bytes(file.read_bytes()[:100])
@@ -136,7 +136,7 @@ def test_sums_that_are_damaged_are_named(staged, tmp_path):
 
 def test_sums_that_are_gone_are_no_change(staged, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(Recipe.model_validate(staged), tmp_path / "run", observer=_Interrupt(3))
+        train(Recipe.model_validate(staged), tmp_path / "run", observer=_Interrupt(4))
     shutil.rmtree(tmp_path / "run/probe_sums")
     resumed = resume(tmp_path / "run").path
     read = readings(resumed, "teacher data")
@@ -153,7 +153,7 @@ def test_a_changed_probe_set_is_not_compared_with_the_old_one(staged, tmp_path):
     own = GATE | {"statistic": "total_variation"}
     staged["stages"] = [stage | {"gate": own} for stage in staged["stages"]]
     with pytest.raises(KeyboardInterrupt):
-        train(Recipe.model_validate(staged), tmp_path / "run", observer=_Interrupt(3))
+        train(Recipe.model_validate(staged), tmp_path / "run", observer=_Interrupt(4))
     lines = [json.loads(line) for line in mine.read_text().splitlines()]
     lines[0], lines[1] = lines[0] | {"id": lines[1]["id"]}, lines[1] | {"id": lines[0]["id"]}
     mine.write_text("".join(json.dumps(line) + "\n" for line in lines))
