@@ -93,7 +93,8 @@ class StageBase(Section):
     """Also read the gate before the stage's first step: a stage whose gate is already satisfied is skipped, and a
     student that has already collapsed is not trained."""
     when_exhausted: Literal["advance", "stop"] = "stop"
-    """What happens if the gate has not advanced after `steps`: continue with the next stage, or end the run."""
+    """What happens if the gate has not advanced after `steps`: continue with the next stage, or end the run. A gate
+    that only guards, such as `collapse`, never advances: its stage is over after `steps`, whatever this says."""
 
     @model_validator(mode="after")
     def _check_weight_decay(self) -> Self:

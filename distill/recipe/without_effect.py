@@ -36,6 +36,11 @@ def _of_stages(recipe: Recipe) -> Iterator[str]:
                 f"{where}.curriculum.steps = {curriculum.steps}: the stage has {steps}, so its longest utterances are "
                 "never trained on; lower it"
             )
+        if "when_exhausted" in stage.model_fields_set and not stage.effective_gate.build().can_advance:
+            yield (
+                f"{where}.when_exhausted: the stage's gate only guards, so the stage is over after its {steps} steps "
+                "whatever this says; remove it"
+            )
         if stage.gate is not None:
             yield from _of_gate(recipe, stage, stage.gate, f"{where}.gate")
 

@@ -61,8 +61,9 @@ class Precondition(Combination):
 
     @property
     def name(self) -> str:
-        """``precondition(conditions) then gate``."""
-        return f"{self.kind}({', '.join(gate.name for gate in self.conditions)}) then {self.then.name}"
+        """``precondition(statistics) then gate``."""
+        read = dict.fromkeys(name for gate in self.conditions for name in gate.statistics or (gate.name,))
+        return f"{self.kind}({', '.join(read)}) then {self.then.name}"
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Read the conditions, and the gate where all of them advance."""
@@ -73,8 +74,7 @@ class Precondition(Combination):
             reasons = "; ".join(f"{decision.gate} does not hold: {decision.reason}" for decision in unmet)
             return self.combined(decisions, Action.stay, f"{reasons}; {self.then.name} is not read", step)
         last = self.then.read(summary, step)
-        reasons = "; ".join(f"{decision.gate} holds: {decision.reason}" for decision in decisions)
-        reason = f"{last.gate} says {last.action}: {last.reason}; {reasons}"
+        reason = "; ".join([last.reason, *(f"{decision.gate} holds: {decision.reason}" for decision in decisions)])
         return self.combined([*decisions, last], last.action, reason, step)
 
     def parameters(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from overlap.arguments import whole_number
 from overlap.core.checks import check_k
 from overlap.errors import UserError
+from overlap.vocab.ends import Ids
 from overlap.vocab.vocab_pair import VocabularyPair
 from overlap.vocab.vocabulary_map import VocabularyMap
 
@@ -23,8 +24,8 @@ class VocabularyKeywords(TypedDict, total=False):
     vocabulary: VocabularyMap | None
     blocked: Tensor | Sequence[int] | None
     teacher_blocked: Tensor | Sequence[int] | None
-    ends: Sequence[int]
-    teacher_ends: Sequence[int]
+    ends: Ids
+    teacher_ends: Ids
 
 
 class ComparisonKeywords(VocabularyKeywords, total=False):
@@ -60,8 +61,8 @@ class ComparisonSettings:
     vocabulary: VocabularyMap | None = None
     blocked: Tensor | Sequence[int] | None = None
     teacher_blocked: Tensor | Sequence[int] | None = None
-    ends: Sequence[int] = ()
-    teacher_ends: Sequence[int] = ()
+    ends: Ids = ()
+    teacher_ends: Ids = ()
     top_p: float = TOP_P
 
     def __post_init__(self) -> None:

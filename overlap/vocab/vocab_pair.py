@@ -10,7 +10,7 @@ from overlap.core.checks import admissible_ids
 from overlap.core.topk import Support
 from overlap.core.topk_kernel import touched_blocks
 from overlap.errors import UserError
-from overlap.vocab.ends import check_ends
+from overlap.vocab.ends import Ids, check_ends
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 
@@ -70,7 +70,7 @@ class VocabularyPair:
         teacher_blocked: Tensor | Sequence[int] | None,
         device: torch.device,
         *,
-        ends: tuple[Sequence[int], Sequence[int]] = ((), ()),
+        ends: tuple[Ids, Ids] = ((), ()),
     ) -> "VocabularyPair":
         """Apply a map, the blocked ids and the end ids of each side to both sides.
 
@@ -128,7 +128,7 @@ class VocabularyPair:
 
 
 def paired_ends(
-    ends: tuple[Sequence[int], Sequence[int]], sizes: tuple[int, int], table: VocabularyMap | None
+    ends: tuple[Ids, Ids], sizes: tuple[int, int], table: VocabularyMap | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the end ids of both sides, whose first ones stand for the same event."""
     student = check_ends(ends[0], sizes[0], "ends")

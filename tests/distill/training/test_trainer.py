@@ -156,6 +156,16 @@ def test_a_gate_holds_the_next_stage_back_and_the_run_says_so(mini, tmp_path):
     assert "gate has not advanced" in result.reason
 
 
+def test_a_stage_that_is_only_guarded_is_followed_by_the_next_when_its_steps_are_spent(mini, tmp_path):
+    mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"union_size": [0.0, 100.0]}}
+    del mini["stages"][1]["when_exhausted"]
+    result = train(Recipe.model_validate(mini), tmp_path / "run")
+    assert result.outcome == "finished"
+    (left,) = [row for row in rows(result.path, "decisions") if row["decision"] == "advance" and row["visit"] == 1]
+    assert left["gate"] == "collapse(union_size)"
+    assert left["reason"] == "the 4 steps of stage 'teacher data' are spent, and its gate only guards"
+
+
 def test_the_budget_of_the_run_ends_it_whatever_the_stages_have_left(mini, tmp_path):
     result = train(variant(mini, total_steps=6), tmp_path / "run")
     assert result.step == 6

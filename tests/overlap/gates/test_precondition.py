@@ -37,7 +37,7 @@ def test_it_advances_where_both_hold_and_stays_where_only_the_end_does():
     both, alone = gate().read(reading(0.99, 0.9), 1), gate().read(reading(0.99, 0.7), 1)
     assert (both.action, alone.action) == (Action.advance, Action.stay)
     assert [level.statistic for level in both.levels] == [ENDS, AGREE]
-    assert both.reason.startswith(f"threshold({AGREE}) says advance")
+    assert both.reason.startswith(f"{AGREE} 0.9 [")
 
 
 def test_a_reading_without_its_condition_interrupts_the_streak():
@@ -74,7 +74,7 @@ def test_guards_stand_beside_it():
 
 def test_it_says_itself_and_can_be_combined():
     one = Precondition(Threshold(ENDS, at_least=0.9), FixedSteps(10), then=Plateau(AGREE))
-    assert one.name == f"precondition(threshold({ENDS}), fixed_steps) then plateau({AGREE})"
+    assert one.name == f"precondition({ENDS}, fixed_steps) then plateau({AGREE})"
     assert one.member_keys == ("conditions.0", "conditions.1", "then")
     assert one.statistics == (ENDS, AGREE)
     assert one.due_steps == {10}
