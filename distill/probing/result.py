@@ -43,6 +43,11 @@ class ProbeResult:
         return self.probed.estimates
 
     @property
+    def readings(self) -> Mapping[str, overlap.Estimate]:
+        """What a gate reads: `summary`, forms such as `top1_agreement.without_repeats`, and a server's bounds."""
+        return self.probed.readings
+
+    @property
     def funnel(self) -> overlap.Funnel:
         """Position funnel."""
         return self.probed.funnel

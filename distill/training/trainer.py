@@ -244,7 +244,9 @@ class Trainer:
         elif self._is_out_of_steps() and self._in_last_stage and not self.gate.can_advance:
             self._finish("finished", f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
         elif self._is_out_of_steps() and not self.gate.can_advance:
-            only_guards = f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent, and its gate only guards"
+            only_guards = (
+                f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent, and its gate only guards"
+            )
             self._log("advance", only_guards, self.gate.name)
             self._leave_stage()
         elif self._is_out_of_steps():

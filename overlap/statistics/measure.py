@@ -9,10 +9,13 @@ from torch import Tensor
 
 from overlap.core.checks import TensorLike
 from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
+from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.chunk_statistics import Setting
+from overlap.statistics.forms import form_estimates, form_masks, form_sums
 from overlap.statistics.plan import Measurement, Rows, Watch, of_logits
 from overlap.vocab.settings import ComparisonKeywords, ComparisonSettings
 
@@ -102,6 +105,39 @@ class TokenStatistics:
         """Return one utterance for each row of the first axis; with a single axis, one for each position."""
         n = self.mask.shape[0] if self.mask.ndim else 1
         return torch.arange(n)
+
+    def forms(
+        self,
+        tokens: Tensor,
+        finished: Tensor,
+        *,
+        teacher_lengths: Tensor | None = None,
+        draws: int = DRAWS,
+        seed: int = 0,
+    ) -> dict[str, Estimate]:
+        """Return means over some of the positions, such as ``top1_agreement.without_repeats``, which gates read.
+
+        For a stream of batches add up `overlap.statistics.forms.form_sums`.
+
+        Args:
+            tokens: ``[B, L]`` ids as written, one rollout a row; real positions are the first of each row.
+            finished: ``[B]`` bool, True where the last real position is an end of text.
+            teacher_lengths: ``[B]`` positions of the teacher's transcript of the same audio, its end included, negative
+                where it did not end; for the form ``past_teacher``.
+            draws: bootstrap resamples of rollouts.
+            seed: of the resampling.
+
+        Raises:
+            UserError: if the shapes do not fit.
+        """
+        if tokens.shape != self.mask.shape or finished.shape != tokens.shape[:1]:
+            raise UserError(
+                f"forms: expected tokens {[*self.mask.shape]} as measured and finished {[*self.mask.shape[:1]]}, "
+                f"received {[*tokens.shape]} and {[*finished.shape]}"
+            )
+        masks = form_masks(tokens, self.mask, finished, teacher_lengths=teacher_lengths)
+        sums = form_sums(self.values(), masks, self.default_groups(), used=self.mask)
+        return form_estimates([sums], ranges=self.ranges, draws=draws, seed=seed)
 
     def summary(
         self,

@@ -45,16 +45,7 @@ def without_repeats(tokens: Tensor, mask: Tensor, n: int = N) -> Tensor:
 def before_repeats(tokens: Tensor, mask: Tensor, n: int = N) -> Tensor:
     """Return the positions before the first sequence of n tokens that the rollout holds more than once.
 
-    Args:
-        tokens: ``[B, L]`` ids as written.
-        mask: ``[B, L]`` bool, True at real positions; they are the first of each row.
-        n: tokens of a sequence, at least 1.
-
-    Returns:
-        ``[B, L]`` bool, False at padding.
-
-    Raises:
-        UserError: if the shapes differ or n is below 1.
+    Arguments, result and errors are those of `without_repeats`.
 
     Example:
         >>> tokens = torch.tensor([[1, 9, 9, 9, 2, 3], [1, 2, 9, 1, 2, 7]])

@@ -163,7 +163,9 @@ def test_what_comes_just_in_time_passes_without_a_word(recipe, assignment):
 
 def test_a_stage_that_is_only_guarded_is_over_after_its_steps_whatever_is_asked(recipe):
     guard = 'stages.0.gate={ type = "collapse", limits = { end_of_text = [0.9, "off"] } }'
-    with pytest.warns(RecipeWarning, match="stages.0.when_exhausted: the stage's gate only guards, so the stage is over"):
+    with pytest.warns(
+        RecipeWarning, match="stages.0.when_exhausted: the stage's gate only guards, so the stage is over"
+    ):
         load_recipe(recipe, [guard, 'stages.0.when_exhausted="stop"'])
 
 

@@ -60,7 +60,7 @@ EQUIVALENT = {
     "overlap/statistics/plan.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
     "overlap/statistics/nucleus.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
     "overlap/statistics/nucleus.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",
-    "overlap/statistics/ranking.py: ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
+    "overlap/statistics/ranking.py: ordered, order = ids.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
         "any negative number marks an empty slot"
     ),
     "overlap/statistics/nucleus.py: return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))": (

@@ -82,6 +82,22 @@ def test_forms_are_means_over_their_positions():
     assert found["jensen_shannon.without_repeats"].value == pytest.approx(float(expected), nan_ok=True)
 
 
+def test_measured_statistics_give_their_forms():
+    generator = torch.Generator().manual_seed(1)
+    student, teacher = (torch.randn(2, 9, 20, generator=generator) for _ in range(2))
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 0], [9, 9, 9, 9, 9, 9, 9, 9, 9]])
+    statistics = measure(student, teacher, k=3, ends=[0])
+    found = statistics.forms(tokens, torch.tensor([True, False]), teacher_lengths=torch.tensor([9, 4]))
+    assert set(found) == {f"{name}.{form}" for form, names in FORMS.items() for name in names}
+    expected = statistics.total_variation[0].double().mean()
+    assert found["total_variation.without_repeats"].value == pytest.approx(float(expected))
+    past = student[1, 4:].softmax(-1)[:, 0].double().mean()
+    assert found["student_end_mass.past_teacher"].value == pytest.approx(float(past))
+    message = r"expected tokens \[2, 9\] as measured and finished \[2\], received \[2, 8\] and \[2\]"
+    with pytest.raises(UserError, match=message):
+        statistics.forms(tokens[:, 1:], torch.tensor([True, False]))
+
+
 def test_sums_of_batches_add_up_and_a_form_without_positions_is_undefined():
     tokens = torch.tensor([[1, 2, 3, 4]])
     mask = torch.ones_like(tokens, dtype=torch.bool)
