@@ -1,0 +1,213 @@
+"""Do gates that read the end of text first stop what they should, and nothing else? Three recipes, several seeds.
+
+    pytest -m slow tests/studies/test_termination.py -s
+
+takes about three hours on one core. Runs go to `runs/termination` (or `$TERMINATION_STUDY`); finished ones are not run
+again. Tables are written beside them as `termination.csv` and `termination_alarms.csv`; those that pages quote are in
+`tests/studies/results`. One run: `python -m tests.studies.test_termination demo 0`, `… unending 0 before`.
+
+* `demo`, `matched`: the shipped recipes. *Before* are their gates without the end of text: a threshold of plain
+  agreement opens on-policy training, and nothing guards teacher data.
+* `unending`: the demo with the teacher's transcripts cut after eight tokens and kept, so that none of them ends. Limits
+  on length are those that ship.
+
+Where the gates of before would have switched at the same step of a run, would have raised no alarm, and no step was
+refused, the run under them is the same run: it is not trained again. The gates of before read the recorded probes.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis import Run, load
+from analysis.inference import error_rate_difference
+from analysis.stages.error_rates import cluster_of, student_evaluations, transcripts_of
+from distill import Recipe, load_recipe
+from distill.recipe import OnPolicyStage
+from overlap import Action, Collapse, Estimate, Gate, Threshold
+from tests.studies.arms import run
+
+OUTPUT = Path(os.environ.get("TERMINATION_STUDY", "runs/termination"))
+FIXTURE = Path(__file__).parent / "demo_before_termination.toml"
+RESULTS = Path(__file__).parent / "results"
+SEEDS = (0, 1, 2)
+SOUND = range(10)
+"""Seeds of the demo that must pass without an alarm."""
+FORM = ".without_repeats"
+CUT = ["stages.1.transcription.max_new_tokens=8", "stages.1.filters.unfinished=keep"]
+
+
+def recipe_of(setting: str, seed: int) -> Recipe:
+    """Return a shipped recipe, or the demo on transcripts without an end."""
+    shipped = "demo_matched" if setting == "matched" else "demo"
+    return load_recipe(shipped, [f"seed={seed}", f"name={setting}", *(CUT if setting == "unending" else [])])
+
+
+def opening(recipe: Recipe) -> Threshold:
+    """Return the gate that opened on-policy training before: the same level of plain agreement."""
+    gate: Any = recipe.stages[1].gate
+    level = gate.gates[0].then
+    return Threshold(level.statistic.removesuffix(FORM), at_least=level.at_least)
+
+
+def guard(recipe: Recipe) -> Collapse:
+    """Return the gate that guarded on-policy training before: repetition and agreement, or mass."""
+    gate: Any = recipe.stages[2].gate
+    limits = {name.removesuffix(FORM): tuple(ends) for name, ends in gate.limits.items() if name != "end_of_text"}
+    return Collapse(limits)
+
+
+def with_gates_of_before(recipe: Recipe) -> Recipe:
+    """Return the recipe with the gates that it had before termination was read."""
+    base, td, opd = recipe.stages
+    assert isinstance(opd, OnPolicyStage)
+    opens, guards = opening(recipe), guard(recipe)
+    threshold = {"type": "threshold", "statistic": opens.statistic, "at_least": opens.at_least}
+    limits = {name: ["off" if end is None else end for end in ends] for name, ends in guards.limits.items()}
+    stages = [
+        base.model_dump(exclude_unset=True) | {"gate": None},
+        td.model_dump(exclude_unset=True) | {"gate": threshold},
+        opd.model_dump(exclude_unset=True) | {"gate": {"type": "collapse", "limits": limits}, "reject": None},
+    ]
+    return Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"stages": stages})
+
+
+def run_arm(setting: str, seed: int, *, before: bool = False) -> Path:
+    """Train one run, or continue or keep what is there."""
+    recipe = recipe_of(setting, seed)
+    name = f"{setting}-before-{seed}" if before else f"{setting}-{seed}"
+    return run(with_gates_of_before(recipe) if before else recipe, OUTPUT / name)
+
+
+def readings(probes: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the recorded estimates of one probe on the student's states, as its gate read them."""
+    columns = ["value", "standard_error", "low", "high"]
+    counts = ["n_positions", "n_groups", "n_undefined"]
+    chosen = probes[(probes["states"] == "student") & ~probes["statistic"].str.startswith("funnel.")]
+    rows = chosen.to_dict("records")
+    return {
+        row["statistic"]: Estimate(*(float(row[name]) for name in columns), *(int(row[name]) for name in counts))
+        for row in rows
+    }
+
+
+def decisions(loaded: Run, stage: str, gate: Gate) -> Iterator[tuple[int, Action]]:
+    """Let a gate read the recorded probes of a stage after its first step: step and action."""
+    probes = loaded.probes[loaded.probes["stage"] == stage]
+    first = int(probes["step"].min())
+    for step, rows in probes.groupby("step"):
+        if int(step) > first:
+            yield int(step), gate.read(readings(rows), int(step) - first).action
+
+
+def switch_of(loaded: Run) -> int | None:
+    """Return the step at which on-policy training began."""
+    rows = loaded.metrics[loaded.metrics["stage"] == "on-policy"]
+    return int(rows.index[0]) if len(rows) else None
+
+
+def row_of(setting: str, seed: int, path: Path) -> dict[str, Any]:
+    """Describe one run: when its gates opened, when those of before would have, alarms, refused steps, error rates."""
+    loaded, recipe = load(path), recipe_of(setting, seed)
+    made = loaded.decisions
+    refused = loaded.metrics.get("rejection.taken_on")
+    rates = student_evaluations(loaded)
+    opens = next(
+        (s for s, action in decisions(loaded, "teacher data", opening(recipe)) if action is Action.advance), None
+    )
+    alarms = [s for s, action in decisions(loaded, "on-policy", guard(recipe)) if action is not Action.stay]
+    row: dict[str, Any] = {"setting": setting, "seed": seed, "outcome": made["outcome"].dropna().iloc[-1]}
+    row |= {"step": int(made["step"].iloc[-1]), "switch": switch_of(loaded), "switch before": opens}
+    row |= {"alarms": int(made["decision"].isin(["fall_back", "abort"]).sum()), "alarms before": len(alarms)}
+    row |= {"refused steps": 0 if refused is None else int((refused.dropna() != "rollouts").sum())}
+    row["n on-policy steps"] = int((loaded.metrics["stage"] == "on-policy").sum())
+    for label, stage in (("Base", "base"), ("switch", "teacher data"), ("end", None)):
+        chosen = rates if stage is None else rates[rates["stage"] == stage]
+        for end in ("value", "low", "high") if len(chosen) else ():
+            row[f"WER {label}{'' if end == 'value' else f'.{end}'}"] = float(chosen.iloc[-1][f"wer.{end}"])
+    return row | {"over": rates["over"].iloc[-1], "n over": int(rates["n_over"].iloc[-1])}
+
+
+def is_same_run(row: dict[str, Any]) -> bool:
+    """Return whether the run would have been the same under the gates of before."""
+    return row["switch"] == row["switch before"] and not (row["alarms"] + row["alarms before"] + row["refused steps"])
+
+
+def first_of_teacher_data(loaded: Run) -> dict[str, Any]:
+    """Return what the first probe after the first steps of teacher data read of the end of text and of agreement."""
+    probes = loaded.probes[loaded.probes["stage"] == "teacher data"]
+    step = sorted(set(probes["step"]))[1]
+    found = readings(probes[probes["step"] == step])
+    row: dict[str, Any] = {"first probe": int(step)}
+    for name in ("end_of_text", "top1_agreement", "student_mass", "teacher_mass", "repetition"):
+        row |= {name: found[name].value, f"{name}.low": found[name].low, f"{name}.high": found[name].high}
+    return row | {"n": found["end_of_text"].n_groups}
+
+
+def pooled_difference(pairs: list[tuple[Path, Path]]) -> dict[str, Any]:
+    """Return how the last error rate changed, before → now, paired by utterance over all seeds, in one bootstrap."""
+    sides: list[list[pd.DataFrame]] = [[], []]
+    for seed, paths in enumerate(pairs):
+        for side, path in zip(sides, paths, strict=True):
+            loaded = load(path)
+            chosen = transcripts_of(loaded, student_evaluations(loaded).iloc[-1].to_dict())
+            side.append(chosen.assign(id=f"{seed} " + chosen["id"].astype(str)))
+    first, second = (pd.concat(side, ignore_index=True) for side in sides)
+    found = error_rate_difference(first, second, by=cluster_of(first, second)).difference
+    return {"change": found.value, "low": found.low, "high": found.high, "n over": found.n_groups}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(8 * 3600)
+def test_gates_stop_what_does_not_end_and_nothing_else():
+    paths = {("demo", seed): run_arm("demo", seed) for seed in SOUND}
+    paths |= {("matched", seed): run_arm("matched", seed) for seed in SEEDS}
+    frame = pd.DataFrame([row_of(*key, path) for key, path in paths.items()])
+    frame.to_csv(OUTPUT / "termination.csv", index=False)
+    print("\n" + frame.to_string(index=False))
+    assert not frame["alarms"].any()
+    assert (frame["outcome"] == "finished").all()
+    for setting in ("demo", "matched"):
+        rows = [row_of(setting, seed, paths[setting, seed]) for seed in SEEDS]
+        same = {row["seed"] for row in rows if is_same_run(row)}
+        pairs = [
+            (paths[setting, seed] if seed in same else run_arm(setting, seed, before=True), paths[setting, seed])
+            for seed in SEEDS
+        ]
+        change = pooled_difference(pairs)
+        print(setting, "the same run under the gates of before for seeds", sorted(same), change)
+        assert change["high"] <= 0.02
+    alarms = []
+    for seed in SEEDS:
+        for before in (False, True):
+            loaded = load(run_arm("unending", seed, before=before))
+            made = loaded.decisions
+            stopped = made[made["decision"].isin(["fall_back", "abort"])]
+            row = {"seed": seed, "gates": "before" if before else "now", **first_of_teacher_data(loaded)}
+            row |= {"first alarm": int(stopped["step"].iloc[0]) if len(stopped) else None, "switch": switch_of(loaded)}
+            row |= {"outcome": made["outcome"].dropna().iloc[-1], "step": int(made["step"].iloc[-1])}
+            alarms.append(row)
+    found = pd.DataFrame(alarms)
+    found.to_csv(OUTPUT / "termination_alarms.csv", index=False)
+    print("\n" + found.to_string(index=False))
+    now, then = (found[found["gates"] == gates] for gates in ("now", "before"))
+    assert (now["outcome"] == "aborted").all()
+    assert (now["first alarm"] == now["first probe"]).all()
+    assert (then["outcome"] != "aborted").all()
+
+
+def test_the_gates_of_before_are_those_of_the_kept_recipe():
+    kept = load_recipe(FIXTURE, ["seed=0"])
+    made = with_gates_of_before(recipe_of("demo", 0))
+    assert [stage.gate for stage in made.stages] == [stage.gate for stage in kept.stages]
+    assert made.model_dump(exclude={"stages"}) == kept.model_dump(exclude={"stages"})
+    assert opening(recipe_of("matched", 0)).at_least == 0.85
+
+
+if __name__ == "__main__":
+    run_arm(sys.argv[1], int(sys.argv[2]), before=sys.argv[3:] == ["before"])
