@@ -97,14 +97,19 @@ def arm(name: str, overrides: list[str], data: Path) -> Recipe:
     return recipe.model_copy(update={"stages": stages, "name": name})
 
 
-def run_arm(name: str, seed: int) -> Path:
-    """Train one arm with one seed, or continue or keep what is there; the teacher is the same for all."""
+def arm_recipe(name: str, seed: int) -> Recipe:
+    """The recipe of one arm with one seed; the teacher is the same for all, and is trained first."""
     chosen = teacher()
     overrides = [f"student.model={SOURCE}/models/whisper-tiny.en", f"teacher.model={chosen.absolute()}", f"seed={seed}"]
     # The adapted teacher was saved with the shorter window.
     recipe = arm(name, overrides, OUTPUT / "data")
-    recipe = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"window_seconds": None})})
-    return run(recipe, OUTPUT / f"{name.replace(' ', '-')}-{seed}")
+    assert recipe.teacher is not None
+    return recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"window_seconds": None})})
+
+
+def run_arm(name: str, seed: int) -> Path:
+    """Train one arm with one seed, or continue or keep what is there."""
+    return run(arm_recipe(name, seed), OUTPUT / f"{name.replace(' ', '-')}-{seed}")
 
 
 @pytest.mark.slow

@@ -2,14 +2,18 @@
 
     pytest -m slow tests/studies/test_termination.py -s
 
-takes about three hours on one core. Runs go to `runs/termination` (or `$TERMINATION_STUDY`); finished ones are not run
-again. Tables are written beside them as `termination.csv` and `termination_alarms.csv`; those that pages quote are in
+takes about four hours on one core, and two more with `$RECORDED_SPEECH` (see `test_recorded_speech`). Runs go to
+`runs/termination` (or `$TERMINATION_STUDY`); finished ones are not run again. Tables are written beside them as
+`termination.csv`, `termination_changes.csv` and `termination_alarms.csv`; those that pages quote are in
 `tests/studies/results`. One run: `python -m tests.studies.test_termination demo 0`, `… unending 0 before`.
 
-* `demo`, `matched`: the shipped recipes. *Before* are their gates without the end of text: a threshold of plain
-  agreement opens on-policy training, and nothing guards teacher data.
-* `unending`: the demo with the teacher's transcripts cut after eight tokens and kept, so that none of them ends. Limits
-  on length are those that ship.
+* `demo`, `matched`, `speech`: the shipped recipes. *Before* are their gates without the end of text: a threshold of
+  plain agreement opens on-policy training, and nothing guards teacher data.
+* `unending`: the demo with the teacher's transcripts cut after eight tokens and kept, so that none of them ends.
+* `looping`: the demo with a teacher that repeats its last word and never ends, made from the demo's teacher by data
+  alone: a short training on transcripts that run into such a loop, without their end. The student learns to agree.
+
+Limits on length are those that ship, and no position is masked.
 
 Where the gates of before would have switched at the same step of a run, would have raised no alarm, and no step was
 refused, the run under them is the same run: it is not trained again. The gates of before read the recorded probes.
@@ -18,6 +22,7 @@ refused, the run under them is the same run: it is not trained again. The gates 
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +32,74 @@ import pytest
 from analysis import Run, load
 from analysis.inference import error_rate_difference
 from analysis.stages.error_rates import cluster_of, student_evaluations, transcripts_of
-from distill import Recipe, load_recipe
+from distill import Recipe, load_recipe, write_manifest
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
+from distill.data.data_sets import Purpose, read_for
+from distill.models.base import pack
+from distill.models.load import load_recognizer
 from distill.recipe import OnPolicyStage
+from distill.teacher_data.labels import described
 from overlap import Action, Collapse, Estimate, Gate, Threshold
 from tests.studies.arms import run
+from tests.studies.test_recorded_speech import SOURCE, arm_recipe
+from tests.studies.test_recorded_speech import run_arm as run_speech
 
 OUTPUT = Path(os.environ.get("TERMINATION_STUDY", "runs/termination"))
 FIXTURE = Path(__file__).parent / "demo_before_termination.toml"
 RESULTS = Path(__file__).parent / "results"
+LOOPING = OUTPUT / "looping-teacher" / "checkpoints" / "step-000120"
 SEEDS = (0, 1, 2)
 SOUND = range(10)
 """Seeds of the demo that must pass without an alarm."""
+BROKEN = ("unending", "looping")
 FORM = ".without_repeats"
+LONGEST = 48
+"""Limit of the demo's transcripts, in tokens."""
 CUT = ["stages.1.transcription.max_new_tokens=8", "stages.1.filters.unfinished=keep"]
+UNFILTERED = [
+    "stages.1.filters.unfinished=keep",
+    "stages.1.filters.max_compression=off",
+    "stages.1.filters.max_repeats=off",
+]
 
 
 def recipe_of(setting: str, seed: int) -> Recipe:
     """Return a shipped recipe, or the demo on transcripts without an end."""
+    if setting == "speech":
+        return arm_recipe("gated", seed)
     shipped = "demo_matched" if setting == "matched" else "demo"
-    return load_recipe(shipped, [f"seed={seed}", f"name={setting}", *(CUT if setting == "unending" else [])])
+    overrides = {"unending": CUT, "looping": [f"teacher.model={LOOPING.absolute()}", *UNFILTERED]}.get(setting, [])
+    return load_recipe(shipped, [f"seed={seed}", f"name={setting}", *overrides])
+
+
+def looping_transcripts() -> Path:
+    """Write the pool's transcripts by the demo's teacher, each with its last word repeated up to the limit, no end."""
+    teacher, source = load_recognizer("demo:teacher"), AudioSource(AudioCache())
+    pool = read_for(Purpose(), "demo:corpus/pool.jsonl", max_seconds=30).checked_one(teacher, teacher)
+    written = []
+    for batch in source.batches(pool, 50):
+        texts = teacher.decode(teacher.rollout(batch.prompt(teacher), max_new_tokens=LONGEST))
+        for utterance, text in zip(batch.utterances, texts, strict=True):
+            if words := text.split():
+                encoded = teacher.encode([" ".join([*words, *[words[-1]] * LONGEST])])
+                ids = encoded.ids[0, :LONGEST].tolist()
+                loop = teacher.decode(pack([ids], teacher.tokens.end_of_text))[0]
+                transcript = described(loop, ids, teacher.tokens) | {"finished": False}
+                written.append(replace(utterance, text=loop, extra={**utterance.extra, "transcript": transcript}))
+    path = OUTPUT / "looping.jsonl"
+    write_manifest(path, written)
+    return path
+
+
+def looping_teacher() -> Path:
+    """Train the demo's teacher for a short while on transcripts that loop, or keep what is there: its checkpoint."""
+    if not LOOPING.exists():
+        stage = {"type": "sft", "name": "looping", "manifest": str(looping_transcripts().absolute()), "steps": 120}
+        stage |= {"lr": 1e-3, "schedule": "linear", "warmup_steps": 10, "betas": (0.9, 0.98)}
+        recipe = {"name": "looping teacher", "threads": 1, "student": {"model": "demo:teacher"}, "stages": [stage]}
+        run(Recipe.model_validate(recipe), LOOPING.parents[1])
+    return LOOPING
 
 
 def opening(recipe: Recipe) -> Threshold:
@@ -79,7 +133,11 @@ def with_gates_of_before(recipe: Recipe) -> Recipe:
 
 def run_arm(setting: str, seed: int, *, before: bool = False) -> Path:
     """Train one run, or continue or keep what is there."""
+    if setting == "looping":
+        looping_teacher()
     recipe = recipe_of(setting, seed)
+    if setting == "speech" and not before:
+        return run_speech("gated", seed)
     name = f"{setting}-before-{seed}" if before else f"{setting}-{seed}"
     return run(with_gates_of_before(recipe) if before else recipe, OUTPUT / name)
 
@@ -138,67 +196,75 @@ def is_same_run(row: dict[str, Any]) -> bool:
     return row["switch"] == row["switch before"] and not (row["alarms"] + row["alarms before"] + row["refused steps"])
 
 
-def first_of_teacher_data(loaded: Run) -> dict[str, Any]:
-    """Return what the first probe after the first steps of teacher data read of the end of text and of agreement."""
-    probes = loaded.probes[loaded.probes["stage"] == "teacher data"]
-    step = sorted(set(probes["step"]))[1]
-    found = readings(probes[probes["step"] == step])
-    row: dict[str, Any] = {"first probe": int(step)}
-    for name in ("end_of_text", "top1_agreement", "student_mass", "teacher_mass", "repetition"):
-        row |= {name: found[name].value, f"{name}.low": found[name].low, f"{name}.high": found[name].high}
-    return row | {"n": found["end_of_text"].n_groups}
+def alarm_of(setting: str, seed: int, before: bool, path: Path) -> dict[str, Any]:
+    """Describe a run that should be stopped: what its first probe of teacher data and its last one read."""
+    loaded = load(path)
+    made = loaded.decisions
+    stopped = made[made["decision"].isin(["fall_back", "abort"])]
+    row: dict[str, Any] = {"setting": setting, "seed": seed, "gates": "before" if before else "now"}
+    probes = loaded.probes
+    steps = sorted(set(probes.loc[probes["stage"] == "teacher data", "step"]))
+    places = {"first": steps[1], "end": probes["step"].max()}
+    for label, step in places.items():
+        last = probes[probes["step"] == step]
+        found = readings(last[last["visit"] == last["visit"].max()])
+        for name in ("end_of_text", "top1_agreement", "student_mass", "teacher_mass", "repetition"):
+            one = found[name]
+            row |= {
+                f"{name} at {label}{end}": x for end, x in (("", one.value), (".low", one.low), (".high", one.high))
+            }
+        row[f"n at {label}"] = found["end_of_text"].n_groups
+    row |= {"first probe": int(steps[1]), "first alarm": int(stopped["step"].iloc[0]) if len(stopped) else None}
+    row |= {"switch": switch_of(loaded), "outcome": made["outcome"].dropna().iloc[-1]}
+    return row | {"step": int(made["step"].iloc[-1])}
 
 
-def pooled_difference(pairs: list[tuple[Path, Path]]) -> dict[str, Any]:
-    """Return how the last error rate changed, before → now, paired by utterance over all seeds, in one bootstrap."""
+def change_of(setting: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how the last error rate differs from that under the gates of before: paired by utterance, seeds pooled."""
+    same = [row["seed"] for row in rows if is_same_run(row) and row["seed"] in SEEDS]
     sides: list[list[pd.DataFrame]] = [[], []]
-    for seed, paths in enumerate(pairs):
+    for seed in SEEDS:
+        now = run_arm(setting, seed)
+        paths = (now if seed in same else run_arm(setting, seed, before=True), now)
         for side, path in zip(sides, paths, strict=True):
             loaded = load(path)
             chosen = transcripts_of(loaded, student_evaluations(loaded).iloc[-1].to_dict())
             side.append(chosen.assign(id=f"{seed} " + chosen["id"].astype(str)))
     first, second = (pd.concat(side, ignore_index=True) for side in sides)
-    found = error_rate_difference(first, second, by=cluster_of(first, second)).difference
-    return {"change": found.value, "low": found.low, "high": found.high, "n over": found.n_groups}
+    by = cluster_of(first, second)
+    found = error_rate_difference(first, second, by=by).difference
+    row = {"setting": setting, "seeds": len(SEEDS), "same run": len(same), "change": found.value}
+    row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n_groups}
+    return row | {"n utterances": len(first)}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(8 * 3600)
 def test_gates_stop_what_does_not_end_and_nothing_else():
-    paths = {("demo", seed): run_arm("demo", seed) for seed in SOUND}
-    paths |= {("matched", seed): run_arm("matched", seed) for seed in SEEDS}
-    frame = pd.DataFrame([row_of(*key, path) for key, path in paths.items()])
+    shipped = ("demo", "matched", *(("speech",) if SOURCE else ()))
+    sound = {(setting, seed): run_arm(setting, seed) for setting in shipped for seed in SEEDS}
+    sound |= {("demo", seed): run_arm("demo", seed) for seed in SOUND}
+    rows = [row_of(*key, path) for key, path in sound.items()]
+    frame = pd.DataFrame(rows).sort_values(["setting", "seed"])
     frame.to_csv(OUTPUT / "termination.csv", index=False)
     print("\n" + frame.to_string(index=False))
+    changes = [change_of(setting, [row for row in rows if row["setting"] == setting]) for setting in shipped]
+    pd.DataFrame(changes).to_csv(OUTPUT / "termination_changes.csv", index=False)
+    print("\n" + pd.DataFrame(changes).to_string(index=False))
     assert not frame["alarms"].any()
     assert (frame["outcome"] == "finished").all()
-    for setting in ("demo", "matched"):
-        rows = [row_of(setting, seed, paths[setting, seed]) for seed in SEEDS]
-        same = {row["seed"] for row in rows if is_same_run(row)}
-        pairs = [
-            (paths[setting, seed] if seed in same else run_arm(setting, seed, before=True), paths[setting, seed])
-            for seed in SEEDS
-        ]
-        change = pooled_difference(pairs)
-        print(setting, "the same run under the gates of before for seeds", sorted(same), change)
-        assert change["high"] <= 0.02
-    alarms = []
-    for seed in SEEDS:
-        for before in (False, True):
-            loaded = load(run_arm("unending", seed, before=before))
-            made = loaded.decisions
-            stopped = made[made["decision"].isin(["fall_back", "abort"])]
-            row = {"seed": seed, "gates": "before" if before else "now", **first_of_teacher_data(loaded)}
-            row |= {"first alarm": int(stopped["step"].iloc[0]) if len(stopped) else None, "switch": switch_of(loaded)}
-            row |= {"outcome": made["outcome"].dropna().iloc[-1], "step": int(made["step"].iloc[-1])}
-            alarms.append(row)
-    found = pd.DataFrame(alarms)
+    assert all(change["high"] <= 0.02 for change in changes)
+    arms = [(setting, seed, before) for setting in BROKEN for seed in SEEDS for before in (False, True)]
+    found = pd.DataFrame([alarm_of(*arm, run_arm(*arm[:2], before=arm[2])) for arm in arms])
     found.to_csv(OUTPUT / "termination_alarms.csv", index=False)
     print("\n" + found.to_string(index=False))
     now, then = (found[found["gates"] == gates] for gates in ("now", "before"))
     assert (now["outcome"] == "aborted").all()
     assert (now["first alarm"] == now["first probe"]).all()
     assert (then["outcome"] != "aborted").all()
+    agreeing = then[then["setting"] == "looping"]
+    assert (agreeing["student_mass at end.low"] >= 0.98).all()
+    assert (agreeing["end_of_text at end.high"] < 0.1).all()
 
 
 def test_the_gates_of_before_are_those_of_the_kept_recipe():
