@@ -19,9 +19,7 @@ def read_data(recipe: Recipe) -> DataSets:
             is left of a set, or a gate cannot open with what is left of the probe.
     """
     require_files(recipe)
-    data = read_sets(
-        manifest_uses(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode"
-    )
+    data = read_sets(manifest_uses(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode")
     check_intervals(recipe, data)
     for section in recipe.evaluations:
         normalizer(section.normalizer)
@@ -51,7 +49,7 @@ def manifest_uses(recipe: Recipe) -> list[tuple[Purpose, str]]:
     """Uses of the recipe's manifests: of the stages, of the probe if there is one, of the evaluations."""
     wanted = []
     for stage in recipe.stages:
-        learned = _learns_labels(stage)
+        learned = learns_labels(stage)
         kind = "supervised training" if stage.type == "sft" else "training on reference states"
         needs = f"{kind} (stage {stage.name!r})" if learned else ""
         purpose = Purpose(needs, is_scored=learned, is_learned=learned, is_supervised=stage.type == "sft")
@@ -72,7 +70,7 @@ def by_section(
     return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
 
 
-def _learns_labels(stage: StageConfig) -> bool:
+def learns_labels(stage: StageConfig) -> bool:
     """Return whether a stage trains on the text of its manifest."""
     if stage.type == "opd":
         return stage.off_policy is not None and stage.off_policy.states == "reference"

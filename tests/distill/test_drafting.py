@@ -130,7 +130,7 @@ def test_a_shape_is_the_model_s_own():
 
 
 def test_large_models_get_smaller_parts(monkeypatch):
-    monkeypatch.setattr("distill.drafting._memory", lambda: 64e9)
+    monkeypatch.setattr("distill.drafting.memory_bytes", lambda: 64e9)
     small = Shape("qwen3_asr", 200_000, 76, 64, 2)
     large = Shape("qwen3_asr", 600_000_000, 151_936, 1024, 28)
     huge = Shape("qwen3_asr", 8_000_000_000, 151_936, 4096, 36)
