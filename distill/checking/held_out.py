@@ -7,7 +7,7 @@ common in tasks with few sentences, and only a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 from overlap.estimates.number_formatting import count
 
@@ -33,7 +33,7 @@ def check_shared_inputs(sets: Sequence[NamedSet]) -> list[CheckFinding]:
         AudioError: A file cannot be read.
     """
     identities = AudioIdentities()
-    training = _by_manifest(one for one in sets if one.use == "training")
+    training = list({one.manifest: one for one in sets if one.use == "training"}.values())
     held_out = [one for one in sets if one.use != "training"]
     rows = [
         _shared(one, other, n, "error")
@@ -101,12 +101,8 @@ def _shared(one: NamedSet, other: NamedSet, n: int, severity: Severity) -> Check
     return CheckFinding(severity, SHARED_INPUT, found, remedy)
 
 
-def _by_manifest(sets: Iterable[NamedSet]) -> Iterator[NamedSet]:
-    return iter({one.manifest: one for one in sets}.values())
-
-
 def _share(n: int, of: int) -> str:
-    return f"{count(n)} of {count(of)} ({n / of:.1%})" if of else "0 of 0"
+    return f"{count(n)} of {count(of)} ({100 * n / of:.1f} %)" if of else "0 of 0"
 
 
 def _prompt(utterance: Utterance) -> str:

@@ -60,4 +60,5 @@ def _row(group: Sequence[Finding], dropped: bool) -> CheckFinding:
 
 def _named(finding: Finding) -> str:
     place = "" if finding.line is None else f"line {finding.line}: "
-    return f"{place}{'' if finding.id is None else f'{finding.id!r} '}{finding.message}"
+    who = "" if finding.id is None or finding.field == "id" else f"{finding.id!r} "
+    return f"{place}{who}{finding.message}"

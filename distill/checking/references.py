@@ -106,12 +106,12 @@ def _of_set(one: NamedSet, role: str, model: Transcriber) -> CheckFinding:
     share, interval = total.total() / n, ""
     if len(texts) < len(one.texts):
         found = _estimate(numbers)
-        interval = f" [{found.low:.2%}, {found.high:.2%}]"
+        interval = f" [{100 * found.low:.2f}, {100 * found.high:.2f}]"
     most = ", ".join(f"{character!r} {count(n)} ×" for character, n in total.most_common(5))
     return CheckFinding(
         "error" if share >= MOST_LOST else "warning",
         LOST,
-        f"the {role}'s tokenizer loses {share:.2%}{interval} of {of}: {most}",
+        f"the {role}'s tokenizer loses {100 * share:.2f}{interval} % of {of}: {most}",
         "write the texts in characters that it has, or take a model whose tokenizer has these",
     )
 

@@ -84,7 +84,7 @@ def _teacher_ends(ends: overlap.Estimate) -> CheckFinding:
         remedy = "see them with distill transcribe: a wrong prompt, a wrong end_of_text, or a model that loops"
         return CheckFinding("error", TEACHER_ENDS, found, remedy)
     if ends.high < level:
-        remedy = f"a sound teacher ends {level:.0%} or more; read some with distill transcribe"
+        remedy = f"a sound teacher ends {100 * level:g} % or more; read some with distill transcribe"
         return CheckFinding("warning", TEACHER_ENDS, found, remedy)
     return CheckFinding("ok", TEACHER_ENDS, found)
 
@@ -105,7 +105,7 @@ def _student_ends(likely: overlap.Estimate, on_policy_first: bool) -> CheckFindi
 
 def _positions(funnel: overlap.Funnel) -> CheckFinding:
     level, share = READINESS.level("used", "comparable"), funnel.share("used")
-    found = f"{count(funnel['used'])} of {count(funnel.total)} can be compared ({share:.1%})"
+    found = f"{count(funnel['used'])} of {count(funnel.total)} can be compared ({100 * share:.1f} %)"
     if share < level:
         lost = ", ".join(f"{name} {count(n)}" for name, n in funnel.counts.items() if name != "used" and n)
         return CheckFinding("warning", POSITIONS, f"{found}; {lost}", "see distill show: prompts or tokenizers differ")

@@ -6,11 +6,15 @@ on almost no token, and on-policy training would begin from there.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 import overlap
-from overlap.estimates.sequences import utterance_estimates
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.summary import estimate
 
 from .finding import CheckFinding
 
@@ -59,8 +63,10 @@ def check_written_forms(labels: Sequence[str], transcripts: Sequence[str], name:
     rows = []
     for form, of in FORMS.items():
         pairs = [(of(label), of(transcript)) for label, transcript in zip(labels, transcripts, strict=True)]
-        values = [float(one != other) if one and other else float("nan") for one, other in pairs]
-        rows += [_row(form, utterance_estimates({form: values})[form], labels, transcripts, pairs, name)]
+        values = np.array([float(one != other) if one and other else math.nan for one, other in pairs])
+        sums = GroupSums.from_values({form: values}, np.arange(len(values)))
+        differing = estimate(sums, limits=(0.0, 1.0))[form]
+        rows.append(_row(form, differing, labels, transcripts, pairs, name))
     if any(row.severity != "ok" for row in rows):
         return [row for row in rows if row.severity != "ok"]
     n = len(labels)
@@ -78,10 +84,10 @@ def _row(
 ) -> CheckFinding:
     n = round(differing.value * differing.n_positions) if differing.n_positions else 0
     if not n:
-        return CheckFinding("ok", CHECK, f"{form} is alike in {differing.n_positions} utterances of {name}")
+        return CheckFinding("ok", CHECK, f"the same {form} in {differing.n_positions} utterances of {name}")
     first = next(i for i, (one, other) in enumerate(pairs) if one and other and one != other)
     said = (
-        f"{form} differs in {n} of {differing.n_positions} utterances of {name} "
+        f"different {form} in {n} of {differing.n_positions} utterances of {name} "
         f"({differing.shown(0, 100)} %), such as {labels[first]!r} ({pairs[first][0]}) and the teacher's "
         f"{transcripts[first]!r} ({pairs[first][1]})"
     )

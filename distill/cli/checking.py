@@ -16,7 +16,7 @@ from .exit_codes import ExitCode
 def check(
     recipe: str,
     *,
-    output: Path = Path("."),
+    output: Path = Path(),
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     dry_run: bool = True,
     json_: JsonFlag = False,
