@@ -100,7 +100,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
     student, teacher = facts.student, facts.teacher
     code = ["trust_remote_code = true"] if trusted else []
     lines = [
-        "# All fields with their defaults: `python -m distill.recipe`. Try it first: `distill train RECIPE --dry-run`.",
+        "# All fields with their defaults: `python -m distill.recipe`. Try it first: `distill check RECIPE`.",
         f"name = {in_toml(name)}",
         "seed = 0",
         "",

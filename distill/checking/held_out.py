@@ -8,6 +8,7 @@ common in tasks with few sentences, and only a note.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from overlap.estimates.number_formatting import count
 
@@ -33,7 +34,7 @@ def check_shared_inputs(sets: Sequence[NamedSet]) -> list[CheckFinding]:
         AudioError: A file cannot be read.
     """
     identities = AudioIdentities()
-    training = list({one.manifest: one for one in sets if one.use == "training"}.values())
+    training = _by_manifest([one for one in sets if one.use == "training"])
     held_out = [one for one in sets if one.use != "training"]
     rows = [
         _shared(one, other, n, "error")
@@ -99,6 +100,15 @@ def _shared(one: NamedSet, other: NamedSet, n: int, severity: Severity) -> Check
         else "gates then choose by what is reported; a set of its own for the probe is better"
     )
     return CheckFinding(severity, SHARED_INPUT, found, remedy)
+
+
+def _by_manifest(sets: Sequence[NamedSet]) -> list[NamedSet]:
+    """Return one set for each manifest, with the names of all that are read from it."""
+    names: dict[str, list[str]] = {}
+    for one in sets:
+        names.setdefault(one.manifest, []).append(one.name)
+    first = {one.manifest: one for one in reversed(sets)}
+    return [replace(first[manifest], name=" and ".join(said)) for manifest, said in names.items()]
 
 
 def _share(n: int, of: int) -> str:

@@ -64,7 +64,9 @@ def check_lost_characters(sets: Sequence[NamedSet], models: Mapping[str, Transcr
         sets: All sets of the recipe.
         models: By role, `student` and `teacher`.
     """
-    rows = []
+    rows: list[CheckFinding] = []
+    if not models:
+        return rows
     for one in {(one.manifest, one.learned, one.name): one for one in sets}.values():
         if not one.texts or not (one.learned or one.normalize):
             continue

@@ -44,7 +44,7 @@ def test_what_it_writes_passes_a_dry_run(manifests, tmp_path, capsys):
     output = tmp_path / "mine.toml"
     code, out, err = run("new", *words(manifests, output=output), capsys=capsys)
     assert code == 0, err
-    assert f"distill train {output} --dry-run" in out
+    assert f"distill check {output}" in out
     code, out, err = run("train", output, "--dry-run", "--json", capsys=capsys)
     assert code == 0, err
     assert [stage["stage"] for stage in json.loads(out)["stages"]] == ["base", "teacher data", "on-policy"]

@@ -20,6 +20,6 @@ def sound(mini) -> dict:
 
 @pytest.fixture
 def supervised(sound) -> dict:
-    """The same with two steps of supervised training alone."""
+    """The same with two steps of supervised training alone, and no probe."""
     stage = sound["stages"][0] | {"steps": 2}
-    return {key: value for key, value in sound.items() if key != "evaluation"} | {"stages": [stage]}
+    return {key: value for key, value in sound.items() if key not in ("evaluation", "probe")} | {"stages": [stage]}

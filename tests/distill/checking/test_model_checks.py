@@ -201,7 +201,7 @@ class TestTeacherStates:
         found = at_teacher_states(mapped, source(), utterances(4), SupportSettings(k=8), 4)
         rows = [row for row in check_teacher_states(found, on_policy_first=False) if row.check == "vocabulary map"]
         assert [row.severity for row in rows] == ["ok", "ok"]
-        assert rows[0].finding.startswith("64 of 64 text tokens of the student have a counterpart, with ")
+        assert rows[0].finding.startswith("68 of 68 text tokens of the student have a counterpart, with ")
         coverage = found.coverage
         low = replace(coverage.student, mass=overlap.Estimate(0.2, 0.05, 0.1, 0.3, 100, 4))
         wrong = replace(found, coverage=replace(coverage, student=low))
