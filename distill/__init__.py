@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import evaluate, load_pair, preflight, probe, score, show, transcribe
+    from .api import check, evaluate, load_pair, preflight, probe, score, show, transcribe
     from .data.extract import extract_audio
     from .data.hf.rows import utterances_from
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingError",
     "Transcription",
     "Utterance",
+    "check",
     "draft_recipe",
     "dry_run",
     "evaluate",
@@ -73,7 +74,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "api": ("evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe"),
+    "api": ("check", "evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe"),
     "data.extract": ("extract_audio",),
     "data.hf.rows": ("utterances_from",),
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from overlap.arguments import checked_arguments
 from overlap.gates import READINESS, Threshold
 from overlap.gates.opening import fewest_utterances
 
+from .checking.memory import memory_bytes, training_memory
 from .data.audio import duration
 from .data.manifest import Utterance, require_text
 from .data.sources import read_utterances
@@ -31,9 +29,6 @@ PROBED = 100
 """Most utterances of the test set that are probed."""
 LARGE_VOCABULARY = 10_000
 """Smallest vocabulary for k = 32; below, k is 8."""
-
-POSITIONS_PER_SECOND = 25
-"""Positions per second of audio in a decoder that reads audio as tokens; most have 12.5 to 25."""
 
 WINDOW = 30
 """Seconds of Whisper's full window."""
@@ -105,7 +100,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
     student, teacher = facts.student, facts.teacher
     code = ["trust_remote_code = true"] if trusted else []
     lines = [
-        "# All fields with their defaults: `python -m distill.recipe`. Try it first: `distill train RECIPE --dry-run`.",
+        "# All fields with their defaults: `python -m distill.recipe`. Try it first: `distill check RECIPE`.",
         f"name = {in_toml(name)}",
         "seed = 0",
         "",
@@ -246,20 +241,8 @@ def _window(shape: Shape, longest: float) -> list[str]:
 
 def _largest_micro_batch(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
     """Return utterances, at most a batch, whose training probably fits into this machine's memory at once."""
-    fixed = 16 * student.parameters + 4 * teacher.parameters  # weights, gradients, two moments; the teacher's weights
-    logits = (
-        4 * 6 * tokens * max(student.vocabulary, teacher.vocabulary)
-    )  # float32: both models', their gradients, sums
-    positions = POSITIONS_PER_SECOND * longest + tokens
-    activations = 4 * 16 * positions * (student.hidden * student.layers)
-    return int(min(BATCH, max(1, (0.7 * _memory() - fixed) // (logits + activations))))
-
-
-def _memory() -> float:
-    """Return bytes of the accelerator, or of the machine where there is none."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    need = training_memory(student, teacher, longest, tokens)
+    return int(min(BATCH, max(1, (0.7 * memory_bytes() - need.fixed) // need.per_utterance)))
 
 
 def _relative(place: str, folder: Path) -> str:

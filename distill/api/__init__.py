@@ -1,4 +1,4 @@
-"""The verbs as functions: `load_pair`, `probe`, `preflight`, `show`, `score`, `evaluate`, `transcribe`.
+"""The verbs as functions: `check`, `load_pair`, `probe`, `preflight`, `show`, `score`, `evaluate`, `transcribe`.
 
 >>> import distill
 >>> pair = distill.load_pair("demo:student", "demo:teacher", k=8)
@@ -13,6 +13,7 @@ standard error elsewhere, unless an `observer` is given or `quiet` is set.
 """
 
 from .arguments import usable_device
+from .check import check
 from .evaluate import evaluate
 from .load_pair import load_pair
 from .preflight import preflight
@@ -21,4 +22,4 @@ from .score import score
 from .show import show
 from .transcribe import transcribe
 
-__all__ = ["evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe", "usable_device"]
+__all__ = ["check", "evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe", "usable_device"]

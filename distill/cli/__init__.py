@@ -4,7 +4,7 @@ A verb's function is imported when it runs: transformers and the trainer take se
 verbs that only read runs need them.
 """
 
-from . import drafting, probing, reports, training, transcripts
+from . import checking, drafting, probing, reports, training, transcripts
 from .app import main
 
-__all__ = ["drafting", "main", "probing", "reports", "training", "transcripts"]
+__all__ = ["checking", "drafting", "main", "probing", "reports", "training", "transcripts"]

@@ -66,7 +66,7 @@ stderr = PipedConsole(stderr=True)
 
 _TRAINING = ("lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true",)
 _SMALLER: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("demo", "train", "resume"), _TRAINING),
+    **dict.fromkeys(("demo", "train", "resume", "check"), _TRAINING),
     **dict.fromkeys(("probe", "evaluate", "transcribe"), ("lower --batch-size, or give --dtype bfloat16",)),
     "show": ("give --dtype bfloat16",),
 }

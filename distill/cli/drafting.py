@@ -43,4 +43,4 @@ def new(
         print(text)
         return
     output.write_text(text, encoding="utf-8")
-    print(f"{output}; next: distill train {output} --dry-run")
+    print(f"{output}; next: distill check {output}")

@@ -25,7 +25,8 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.DONE: "done; after a run: its last stage ended as the recipe says",
-    ExitCode.MISTAKE: "an error, which the message describes; after a preflight: the server has a problem",
+    ExitCode.MISTAKE: "an error, which the message describes; after a preflight or a check: what was checked has a "
+    "problem",
     ExitCode.USAGE: "wrong usage of the command",
     ExitCode.ABORTED: "a gate aborted the run",
     ExitCode.STOPPED: "the run stopped before its end: a stage's gate did not open within its steps, or total_steps "

@@ -50,6 +50,7 @@ def train(
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     track: Track = (),
     dry_run: bool = False,
+    check: bool = True,
     json_: JsonFlag = False,
 ) -> int:
     """Run a recipe.
@@ -60,6 +61,7 @@ def train(
         set_: dotted.key=value changes to the recipe, for instance stages.1.lr=1e-6.
         track: Also copy the run to tensorboard, wandb or trackio, instead of the recipe's own tracking.trackers.
         dry_run: Take two steps of every stage on its longest utterances and print seconds and memory; write nothing.
+        check: First check data, models and resources as distill check does, but for the steps; errors stop the run.
         json_: With --dry-run, print one JSON object to standard output and nothing else there.
     """
     if not dry_run:
@@ -67,7 +69,9 @@ def train(
             raise UserError("--json needs --dry-run: add that, or leave --json out")
         if output is None:
             raise UserError("--output is missing: the run directory to create (--dry-run needs none)")
-        return _train(recipe, output, set_, track)
+        return _train(recipe, output, set_, track, check=check)
+    if not check:
+        raise UserError("--no-check: a dry run takes steps and checks nothing else; leave it out")
     if output is not None or track:
         raise UserError("--dry-run writes nothing: leave out --output and --track")
     loaded = load_recipe(recipe, set_)
@@ -119,13 +123,15 @@ def recipes() -> None:
         print(name)
 
 
-def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[TrackerName, ...]) -> int:
+def _train(
+    recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[TrackerName, ...], *, check: bool = True
+) -> int:
     loaded = load_recipe(recipe, (*overrides, f"tracking.trackers={list(track)}") if track else overrides)
     require_files(loaded)
     from ..training import launch
 
     with display() as progress:
-        result = launch.train(loaded, output, observer=progress)
+        result = launch.train(loaded, output, check=check, observer=progress)
     return _conclude(result)
 
 

@@ -189,9 +189,9 @@ def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, deco
     """
     places = dict.fromkeys((source, purpose.first) for purpose, source in wanted)
     read = {place: check_source(place[0], max_seconds, first=place[1], decode=decode) for place in places}
-    for utterances, found in read.values():
-        if not utterances:
-            refuse(found, NOTHING_LEFT)
+    empty_first = sorted(read.values(), key=lambda one: bool(one[0]))
+    if empty_first and not empty_first[0][0]:  # one message for all manifests
+        refuse([finding for _, found in empty_first for finding in found], NOTHING_LEFT)
     sets, textless = [], []
     for purpose, source in wanted:
         utterances = tuple(read[source, purpose.first][0])

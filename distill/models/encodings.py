@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
@@ -34,3 +36,20 @@ class EncoderCache:
             if row.nbytes <= self._kept.maxsize and self._kept.get(key) is None:  # marks it as the most recently used
                 self._kept[key] = row.clone()
         return rows
+
+
+@contextmanager
+def without_encoder_cache(*models: Any) -> Iterator[None]:
+    """Keep no encoder outputs until the end of the block, so that later ones do not depend on its batches.
+
+    Args:
+        models: Of any family; those without such a cache are passed over.
+    """
+    kept = [(model, model.encodings) for model in models if hasattr(model, "encodings")]
+    for model, _ in kept:
+        model.encodings = EncoderCache()
+    try:
+        yield
+    finally:
+        for model, cache in kept:
+            model.encodings = cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -30,6 +31,17 @@ class Shape:
     hidden: int
     layers: int
 
+    @classmethod
+    def from_network(cls, family: str, network: Any) -> Shape:
+        """Return the shape of a model, with or without its weights in memory.
+
+        Args:
+            family: Name of its adapter.
+            network: Of transformers.
+        """
+        text = network.config.get_text_config(decoder=True)
+        return cls(family, network.num_parameters(), text.vocab_size, text.hidden_size, text.num_hidden_layers)
+
 
 def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
     """Return the shape of a checkpoint.
@@ -52,5 +64,4 @@ def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
     family = adapter_of(model, config)
     with torch.device("meta"), without_progress_bars():
         network = FAMILIES[family].architecture.from_config(config, trust_remote_code=trust_remote_code)
-    text = config.get_text_config(decoder=True)
-    return Shape(family, network.num_parameters(), text.vocab_size, text.hidden_size, text.num_hidden_layers)
+    return Shape.from_network(family, network)

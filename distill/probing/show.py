@@ -10,7 +10,7 @@ import torch
 from overlap.estimates.table_formatting import text_table
 from overlap.vocab.alignment import Alignment
 
-from ..data.batch import AudioSource
+from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
 from ..limits import with_token_limit
 from ..recipe import Decoding, SupportSettings
@@ -115,8 +115,17 @@ def show(
                 "teacher_best": pair.teacher.tokens.strings[teacher_best[t]] if there else None,
             }
         )
-    prompts = tuple(model.prompt_text(batch.prompt(model), 0) for model in (pair.student, pair.teacher))
-    return View(utterance, (prompts[0], prompts[1]), pair.student.decode(transcripts)[0], tuple(rows))
+    return View(utterance, prompts_of(pair, batch), pair.student.decode(transcripts)[0], tuple(rows))
+
+
+def prompts_of(pair: Pair, batch: Batch) -> tuple[str, str]:
+    """Return the student's and the teacher's prompt of a batch's first utterance, markers written out.
+
+    Raises:
+        ModelError: A prompt that cannot be made.
+    """
+    student, teacher = (model.prompt_text(batch.prompt(model), 0) for model in (pair.student, pair.teacher))
+    return student, teacher
 
 
 def _bin(scores: Scores, alignment: Alignment | None, position: int) -> str:

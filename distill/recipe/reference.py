@@ -18,7 +18,7 @@ from .toml import described, in_toml
 INTRODUCTION = """# Recipes
 
 A recipe is one TOML file. `distill new` writes one for two models and two manifests. `distill recipes` shows the
-shipped ones. `distill train RECIPE --dry-run` tries one. `--set stages.1.lr=1e-6` changes a field from the command line
+shipped ones. `distill check RECIPE` tries one. `--set stages.1.lr=1e-6` changes a field from the command line
 (arrays of tables are numbered from 0). Paths are relative to the recipe's folder, or for shipped recipes to the current
 folder. `demo:teacher`, `demo:student` and `demo:corpus/…` are in the package; `hf:NAME:CONFIG:SPLIT` is a data set of
 the Hub.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-import overlap.estimates.table_formatting
 from overlap.arguments import checked_arguments
 
 from ..data.batch import length, length_unit
@@ -26,17 +26,14 @@ from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from ..teacher_data.making import teacher_data
 from ..teacher_data.summary import TeacherDataSummary
+from .cost import BRIEF, DryRun, StageCost
 from .launch import accelerator_for
-from .seen_in_training import SeenInTraining, resolved
 from .setup import Setup, prepare_run, with_evaluations
 from .stage_data import teacher_section, transcripts_of
 from .trainer import Trainer
 
 STEPS = 2
 """The second step is the first that has the optimizer's state in memory."""
-
-BRIEF = 8
-"""Length of transcripts in probes and evaluations, to save time. Rollouts of training steps have their full length."""
 
 EVERYTHING = Filters(
     empty="keep",
@@ -49,98 +46,6 @@ EVERYTHING = Filters(
     min_script_share=None,
 )
 """Filters that drop nothing: only the size of the utterances matters."""
-
-
-@dataclass(frozen=True)
-class StageCost:
-    """Time and memory of a stage.
-
-    Attributes:
-        stage: Its name.
-        kind: Its type.
-        batch_size: Utterances per step.
-        longest: Length of its longest utterance, in `unit`.
-        unit: Seconds of audio (`s`), or `characters` of prompt and text.
-        steps: Its largest number of steps; the recipe's `total_steps` may end the run earlier.
-        seconds: Seconds of its second step, by phase.
-        peak_gib: Peak memory: of the accelerator, or of the process on a CPU.
-        teacher_data: Result of the stage's filters on these utterances, if the teacher transcribes them.
-    """
-
-    stage: str
-    kind: str
-    batch_size: int
-    longest: float
-    unit: str
-    steps: int
-    seconds: Mapping[str, float]
-    peak_gib: float
-    teacher_data: TeacherDataSummary | None = None
-
-    @property
-    def seconds_a_step(self) -> float:
-        """All phases together."""
-        return sum(self.seconds.values())
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """Upper bounds of a run's time and memory by stage, and the data that its models were trained on before."""
-
-    stages: tuple[StageCost, ...]
-    device: str
-    seen_in_training: tuple[SeenInTraining, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a tree that JSON can hold."""
-        return {
-            "device": self.device,
-            "stages": [
-                {name: getattr(cost, name) for name in StageCost.__dataclass_fields__}
-                | {"seconds_a_step": cost.seconds_a_step}
-                | {"teacher_data": None if cost.teacher_data is None else cost.teacher_data.to_dict()}
-                for cost in self.stages
-            ],
-            **resolved(self.seen_in_training),
-        }
-
-    def __str__(self) -> str:
-        header = [
-            "stage",
-            "type",
-            "batch",
-            "longest",
-            "seconds per step",
-            "slowest phase",
-            "steps",
-            "hours",
-            "peak GiB",
-        ]
-        rows = []
-        for cost in self.stages:
-            phase = max(cost.seconds, key=lambda name: cost.seconds[name])
-            hours = cost.steps * cost.seconds_a_step / 3600
-            row = [
-                cost.stage,
-                cost.kind,
-                str(cost.batch_size),
-                f"{cost.longest:.4g} {cost.unit}",
-                f"{cost.seconds_a_step:.3g}",
-            ]
-            row += [f"{phase} {cost.seconds[phase]:.3g}", f"{cost.steps:,}", f"{hours:.2f}", f"{cost.peak_gib:.2f}"]
-            rows.append(row)
-        table = overlap.estimates.table_formatting.text_table(header, rows, left=(0, 1))
-        filtered = "".join(
-            f"\n{cost.stage}: of these, {cost.teacher_data.line}"
-            for cost in self.stages
-            if cost.teacher_data is not None
-        )
-        return (
-            f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: upper bounds on "
-            "an idle machine.\nProbes, evaluations and teacher transcripts take additional time; the memory includes "
-            f"them, with texts of {BRIEF} tokens in probes and evaluations.{filtered}"
-            + "".join(f"\n\nWarning: {one}" for one in self.seen_in_training if one.seen)
-        )
 
 
 @dataclass
@@ -206,24 +111,38 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, TrainingError: As `train`.
     """
-    stages = tuple(_shortened(stage) for stage in recipe.stages)
-    short = recipe.model_copy(update={"stages": stages, "total_steps": None})
     with warn_in_first_process_only():
-        accelerator = accelerator_for(short)
-        full = prepare_run(short, device=accelerator.device)
-        setup = _longest_first(full)
-        listener = _Listener(observer or Observer(), accelerator.device)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
-            if accelerator.is_main_process:
-                RunDirectory.create(path, resolved_configuration(recipe))
-            accelerator.wait_for_everyone()
-            run = RunDirectory.open(path, writer=accelerator.is_main_process)
-            trainer = Trainer(setup, run, accelerator, listener, TrainingState())
-            trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
-            trainer.run()
-            kept = [_filtered(stage, setup, index, run) for index, stage in enumerate(recipe.stages)]
-            accelerator.wait_for_everyone()
+        accelerator = accelerator_for(recipe)
+        setup = prepare_run(_short(recipe), device=accelerator.device)
+        return rehearse(recipe, setup, accelerator, observer or Observer())
+
+
+def rehearse(recipe: Recipe, setup: Setup, accelerator: Accelerator, observer: Observer) -> DryRun:
+    """Take the steps of a dry run with a setup, whose student they train.
+
+    Args:
+        recipe: With absolute paths.
+        setup: Of this recipe, or of the short form of it.
+        accelerator: Of the run.
+        observer: Is told what happens.
+
+    Raises:
+        AudioError, ModelError, TrainingError: As `train`.
+    """
+    full = replace(setup, recipe=_short(setup.recipe))
+    short = _longest_first(full)
+    listener = _Listener(observer, accelerator.device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
+        if accelerator.is_main_process:
+            RunDirectory.create(path, resolved_configuration(recipe))
+        accelerator.wait_for_everyone()
+        run = RunDirectory.open(path, writer=accelerator.is_main_process)
+        trainer = Trainer(short, run, accelerator, listener, TrainingState())
+        trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
+        trainer.run()
+        kept = [_filtered(stage, short, index, run) for index, stage in enumerate(recipe.stages)]
+        accelerator.wait_for_everyone()
     costs = [
         StageCost(
             stage.name,
@@ -239,6 +158,11 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
         for stage, utterances, summary in zip(recipe.stages, full.stages, kept, strict=True)
     ]
     return DryRun(tuple(costs), str(accelerator.device), full.seen_in_training)
+
+
+def _short(recipe: Recipe) -> Recipe:
+    """Return the recipe with few steps in every stage, and without gates and filters."""
+    return recipe.model_copy(update={"stages": tuple(map(_shortened, recipe.stages)), "total_steps": None})
 
 
 def _shortened(stage: StageConfig) -> StageConfig:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
+from ..checking.finding import counted, refuse_errors
 from ..data.sampling import micro_batches
 from ..process_rank import warn_in_first_process_only
 from ..progress.display import observed
@@ -27,6 +28,7 @@ from ..run.provenance import dropped_lines, list_findings, resolved_configuratio
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .errors import TrainingError
 from .probes_and_evaluations import fixed_rollouts
+from .quick_checks import quick_findings
 from .reset_measurements import reset_messages, reset_state
 from .result import RunResult
 from .resume_changed_data import changed_dropped_lines, changes, keep_lines, record, refusal
@@ -43,6 +45,7 @@ def train(
     output: str | Path,
     *,
     overrides: Sequence[str] = (),
+    check: bool = True,
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> RunResult:
@@ -52,12 +55,14 @@ def train(
         recipe: A recipe, a TOML file, or the name of a shipped recipe.
         output: Directory to create; an existing run is never overwritten.
         overrides: `dotted.key=value` changes, when the recipe is a file.
+        check: Before the first step, check data, models and resources as `distill.check` does, but for the steps.
         observer: Is told what happens, instead of the progress display.
         quiet: Without an observer, show no progress. It is shown live in a terminal, as bars in a notebook, as lines on
             standard error elsewhere, and by the first process alone.
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
+        CheckError: Likewise, with all errors that the check found.
         AtWorkError: Another process uses that directory.
         WriteError: The disk is full; files written so far are kept, and the run can be resumed.
         MissingExtraError: A tracker of the recipe is not installed.
@@ -71,6 +76,8 @@ def train(
         if accelerator.is_main_process:
             RunDirectory.check_vacant(output)
         setup = prepare_run(recipe, device=accelerator.device)
+        if check:
+            _check(setup, Path(output), accelerator, watcher)
         with _locked(Path(output), accelerator):
             if accelerator.is_main_process:
                 _create(output, recipe, setup)
@@ -80,6 +87,21 @@ def train(
                 watcher.unusable(setup.findings)
             with copied(recipe, run, watcher, step=0, before=run.rows) as copying:
                 return Trainer(setup, run, accelerator, copying, TrainingState()).run()
+
+
+def _check(setup: Setup, output: Path, accelerator: Accelerator, observer: Observer) -> None:
+    """Check a run in every process, which then all stop or go on; warnings are told.
+
+    Raises:
+        CheckError: With all errors.
+    """
+    found = quick_findings(setup, output, accelerator.device, accelerator.num_processes)
+    warned = [one for one in found if one.severity == "warning"]
+    for one in warned:
+        observer.notice(str(one))
+    if warned:
+        observer.notice(f"checked before training: {counted(found)}; distill check shows all of it")
+    refuse_errors(found)
 
 
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:

@@ -13,21 +13,19 @@ from overlap.definitions import Ranges
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
-from ..data.data_sets import DataSets, Purpose, read_sets
-from ..data.line_findings import Finding, errors, lines_of
-from ..data.manifest import ManifestError, Utterance
+from ..data.data_sets import DataSets
+from ..data.line_findings import Finding
+from ..data.manifest import Utterance
 from ..limits import token_limit, with_token_limit
 from ..models import ModelError, Recognizer
-from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
-from ..recipe.gates import NEEDS_INTERVALS, too_small
-from ..recipe.paths import require_files
 from ..run.checkpoint import checkpoint_error
 from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
+from .run_data import by_section, check_intervals, read_data
 from .seen_in_training import SeenInTraining, seen_in_training
 
 
@@ -76,32 +74,90 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         CheckpointError: The weights of the checkpoint cannot be loaded; names one from which the run can continue.
         UserError: The record of training data beside a model's weights is damaged.
     """
-    require_files(recipe)
-    data = read_sets(
-        _manifest_uses(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode"
-    )
-    _check_intervals(recipe, data)
-    for section in recipe.evaluations:
-        normalizer(section.normalizer)
-    data = data.usable()
+    data = read_data(recipe)
+    augmentations = augmentations_of(recipe)
+    student = load_student_of(recipe, device, weights)
+    teacher = load_teacher_of(recipe, device)
+    pair = None if teacher is None else paired(recipe, student, teacher)
+    data = checked_data(recipe, data, student, pair)
+    if recipe.audio.unusable == "fail":
+        data.refuse('or run without them: unusable = "drop" in [audio]')
+    return settled(recipe, data, student, pair, augmentations)
 
-    augmentations = tuple(
+
+def augmentations_of(recipe: Recipe) -> tuple[Augmentation | None, ...]:
+    """Return the augmentation of each stage.
+
+    Raises:
+        AugmentationError, MissingExtraError: One cannot be made.
+    """
+    return tuple(
         Augmentation.from_sections(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
-    student = _student(recipe, device, weights)
-    pair = None
-    if recipe.teacher:
-        k = recipe.support.k
-        pair = Pair.from_models(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
-        _check_levels(recipe, pair)
+
+def load_student_of(recipe: Recipe, device: torch.device | str, weights: Path | None = None) -> Recognizer:
+    """Return the student, with the weights of a checkpoint of the run if there is one.
+
+    Raises:
+        ModelError: It cannot be loaded.
+        CheckpointError: The weights of the checkpoint cannot be loaded; names one from which the run can continue.
+    """
+    try:
+        return load_student(recipe.student, recipe.seed, device, weights)
+    except (ModelError, OSError) as error:
+        if weights is None:
+            raise
+        raise checkpoint_error(weights, str(error).rstrip(".")) from error
+
+
+def load_teacher_of(recipe: Recipe, device: torch.device | str) -> Recognizer | ServedTeacher | None:
+    """Return the teacher; None if the recipe has none.
+
+    Raises:
+        ModelError, ServerError: It cannot be loaded.
+    """
+    if recipe.teacher is None:
+        return None
+    return load_teacher(recipe.teacher, device, k=recipe.support.k, seed=recipe.seed)
+
+
+def paired(recipe: Recipe, student: Recognizer, teacher: Recognizer | ServedTeacher) -> Pair:
+    """Return the two models as a pair.
+
+    Raises:
+        PairError: They cannot be compared, or a gate's level is out of their reach.
+    """
+    pair = Pair.from_models(student, teacher, recipe.support.k)
+    _check_levels(recipe, pair)
+    return pair
+
+
+def checked_data(recipe: Recipe, data: DataSets, student: Recognizer, pair: Pair | None) -> DataSets:
+    """Return the data with findings about every line that the models cannot use.
+
+    Raises:
+        ManifestError, ModelError: A model refuses every input, or timestamps that one side lacks.
+    """
     _check_times(recipe, student, pair)
-    data = data.checked(student, pair and pair.teacher)
-    if recipe.audio.unusable == "fail":
-        data.refuse('or run without them: unusable = "drop" in [audio]')
+    return data.checked(student, pair and pair.teacher)
+
+
+def settled(
+    recipe: Recipe,
+    data: DataSets,
+    student: Recognizer,
+    pair: Pair | None,
+    augmentations: tuple[Augmentation | None, ...],
+) -> Setup:
+    """Return a run's setup from its parts, without the lines that cannot be used.
+
+    Raises:
+        ManifestError, AugmentationError, UserError, AudioError: What does not fit.
+    """
     data = data.usable()
-    _check_intervals(recipe, data)
-    stages, probe_set, evaluations = _by_section(recipe, data)
+    check_intervals(recipe, data)
+    stages, probe_set, evaluations = by_section(recipe, data)
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
@@ -110,34 +166,6 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     seen = seen_in_training(recipe, stages, probe_set, evaluations)
     source, findings = AudioSource(cache), data.all_findings
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings)
-
-
-def _check_intervals(recipe: Recipe, data: DataSets) -> None:
-    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals.
-
-    Raises:
-        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
-    """
-    if recipe.probe is None:
-        return
-    n = len(_by_section(recipe, data)[1])
-    dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
-    left = f" left, {dropped} could not be used" if dropped else ""
-    for i, stage in enumerate(recipe.stages):
-        gate = stage.effective_gate.build()
-        if n == 1 and gate.statistics and not gate.opens_without_intervals:
-            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
-        if small := too_small(gate, n, f"stages.{i}.gate"):
-            raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
-
-
-def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recognizer:
-    try:
-        return load_student(recipe.student, recipe.seed, device, weights)
-    except (ModelError, OSError) as error:
-        if weights is None:
-            raise
-        raise checkpoint_error(weights, str(error).rstrip(".")) from error
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
@@ -174,38 +202,6 @@ def _with_token_limits(
 
     recipe = recipe.model_copy(update={"stages": tuple(map(stage, recipe.stages, stages))})
     return with_evaluations(recipe, list(map(evaluation, recipe.evaluations, evaluations)))
-
-
-def _manifest_uses(recipe: Recipe) -> list[tuple[Purpose, str]]:
-    """Uses of the recipe's manifests: of the stages, of the probe if there is one, of the evaluations."""
-    wanted = []
-    for stage in recipe.stages:
-        learned = _learns_labels(stage)
-        kind = "supervised training" if stage.type == "sft" else "training on reference states"
-        needs = f"{kind} (stage {stage.name!r})" if learned else ""
-        purpose = Purpose(needs, is_scored=learned, is_learned=learned, is_supervised=stage.type == "sft")
-        wanted.append((purpose, stage.manifest))
-    if recipe.probe:
-        needs = "probing on reference transcripts" if "reference" in recipe.probe.states else ""
-        first, scored = recipe.probe.max_utterances, bool(needs)
-        purpose = Purpose(needs, first=first, is_scored=scored, is_learned=scored)
-        wanted.append((purpose, recipe.probe.manifest))
-    return [*wanted, *((Purpose(f"evaluation {section.name!r}"), section.manifest) for section in recipe.evaluations)]
-
-
-def _by_section(
-    recipe: Recipe, data: DataSets
-) -> tuple[tuple[tuple[Utterance, ...], ...], tuple[Utterance, ...], tuple[tuple[Utterance, ...], ...]]:
-    """Return the utterances of the stages, of the probe (none without one), and of the evaluations."""
-    n, probed = len(recipe.stages), int(recipe.probe is not None)
-    return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
-
-
-def _learns_labels(stage: StageConfig) -> bool:
-    """Return whether a stage trains on the text of its manifest."""
-    if stage.type == "opd":
-        return stage.off_policy is not None and stage.off_policy.states == "reference"
-    return stage.type == "sft"
 
 
 def _check_times(recipe: Recipe, student: Recognizer, pair: Pair | None) -> None:

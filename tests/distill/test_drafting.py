@@ -44,7 +44,7 @@ def test_what_it_writes_passes_a_dry_run(manifests, tmp_path, capsys):
     output = tmp_path / "mine.toml"
     code, out, err = run("new", *words(manifests, output=output), capsys=capsys)
     assert code == 0, err
-    assert f"distill train {output} --dry-run" in out
+    assert f"distill check {output}" in out
     code, out, err = run("train", output, "--dry-run", "--json", capsys=capsys)
     assert code == 0, err
     assert [stage["stage"] for stage in json.loads(out)["stages"]] == ["base", "teacher data", "on-policy"]
@@ -130,7 +130,7 @@ def test_a_shape_is_the_model_s_own():
 
 
 def test_large_models_get_smaller_parts(monkeypatch):
-    monkeypatch.setattr("distill.drafting._memory", lambda: 64e9)
+    monkeypatch.setattr("distill.drafting.memory_bytes", lambda: 64e9)
     small = Shape("qwen3_asr", 200_000, 76, 64, 2)
     large = Shape("qwen3_asr", 600_000_000, 151_936, 1024, 28)
     huge = Shape("qwen3_asr", 8_000_000_000, 151_936, 4096, 36)

@@ -73,7 +73,8 @@ def without_torch(words, cwd) -> tuple[int, float, str]:
     return int(code), float(seconds), done.stdout + "\n".join(said)
 
 
-VERBS = ("demo", "train", "resume", "recipes", "probe", "show", "evaluate", "transcribe", "report", "watch", "compare")
+VERBS = ("demo", "check", "train", "resume", "recipes", "probe", "show", "evaluate", "transcribe", "report", "watch")
+VERBS += ("compare",)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,7 @@ def test_a_wrong_option_is_told_at_once(verb, tmp_path):
         (("train", "recipe.toml", "--output", "run"), "unknown key stages.0.learning_rate"),
         (("train", "recipe.toml", "--dry-run"), "unknown key stages.0.learning_rate"),
         (("train", "gone.toml", "--output", "run"), "recipe not found: gone.toml"),
+        (("check", "gone.toml"), "recipe not found: gone.toml"),
         (("train", "demo", "--output", "run", "--set", "stages.1.manifest=gone.jsonl"), "stages.1.manifest: "),
         (("train", "demo", "--dry-run", "--set", "probe.manifest=gone.jsonl"), "probe.manifest: "),
         (("train", "demo", "--output", "run", "--set", "teacher.model=./gone"), "teacher.model: "),

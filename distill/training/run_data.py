@@ -1,0 +1,77 @@
+"""The data of a run: its manifests by use, read and checked as far as no model is needed."""
+
+from __future__ import annotations
+
+from ..data.data_sets import DataSets, Purpose, read_sets
+from ..data.line_findings import errors, lines_of
+from ..data.manifest import ManifestError, Utterance
+from ..normalize import normalizer
+from ..recipe import Recipe, StageConfig
+from ..recipe.gates import NEEDS_INTERVALS, too_small
+from ..recipe.paths import require_files
+
+
+def read_data(recipe: Recipe) -> DataSets:
+    """Read the manifests of a recipe, without the lines that cannot be used.
+
+    Raises:
+        FileNotFoundError, ManifestError, MissingExtraError, UserError: A manifest or a normalizer is missing, nothing
+            is left of a set, or a gate cannot open with what is left of the probe.
+    """
+    require_files(recipe)
+    data = read_sets(manifest_uses(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode")
+    check_intervals(recipe, data)
+    for section in recipe.evaluations:
+        normalizer(section.normalizer)
+    return data.usable()
+
+
+def check_intervals(recipe: Recipe, data: DataSets) -> None:
+    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals.
+
+    Raises:
+        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+    """
+    if recipe.probe is None:
+        return
+    n = len(by_section(recipe, data)[1])
+    dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
+    left = f" left, {dropped} could not be used" if dropped else ""
+    for i, stage in enumerate(recipe.stages):
+        gate = stage.effective_gate.build()
+        if n == 1 and gate.statistics and not gate.opens_without_intervals:
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
+        if small := too_small(gate, n, f"stages.{i}.gate"):
+            raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
+
+
+def manifest_uses(recipe: Recipe) -> list[tuple[Purpose, str]]:
+    """Uses of the recipe's manifests: of the stages, of the probe if there is one, of the evaluations."""
+    wanted = []
+    for stage in recipe.stages:
+        learned = learns_labels(stage)
+        kind = "supervised training" if stage.type == "sft" else "training on reference states"
+        needs = f"{kind} (stage {stage.name!r})" if learned else ""
+        purpose = Purpose(needs, is_scored=learned, is_learned=learned, is_supervised=stage.type == "sft")
+        wanted.append((purpose, stage.manifest))
+    if recipe.probe:
+        needs = "probing on reference transcripts" if "reference" in recipe.probe.states else ""
+        first, scored = recipe.probe.max_utterances, bool(needs)
+        purpose = Purpose(needs, first=first, is_scored=scored, is_learned=scored)
+        wanted.append((purpose, recipe.probe.manifest))
+    return [*wanted, *((Purpose(f"evaluation {section.name!r}"), section.manifest) for section in recipe.evaluations)]
+
+
+def by_section(
+    recipe: Recipe, data: DataSets
+) -> tuple[tuple[tuple[Utterance, ...], ...], tuple[Utterance, ...], tuple[tuple[Utterance, ...], ...]]:
+    """Return the utterances of the stages, of the probe (none without one), and of the evaluations."""
+    n, probed = len(recipe.stages), int(recipe.probe is not None)
+    return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
+
+
+def learns_labels(stage: StageConfig) -> bool:
+    """Return whether a stage trains on the text of its manifest."""
+    if stage.type == "opd":
+        return stage.off_policy is not None and stage.off_policy.states == "reference"
+    return stage.type == "sft"
