@@ -21,14 +21,15 @@ from ..models import ModelError, Recognizer
 from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
-from ..recipe.gates import NEEDS_INTERVALS, too_small
 from ..recipe.paths import require_files
+from ..recipe.readers import lacks_intervals, needs_intervals, readers_of, too_small
 from ..run.checkpoint import checkpoint_error
 from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .seen_in_training import SeenInTraining, seen_in_training
+from .trust_region import check_trust_region
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,9 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         k = recipe.support.k
         pair = Pair.from_models(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
         _check_levels(recipe, pair)
+        for i, stage in enumerate(recipe.stages):
+            if stage.type == "opd" and stage.rollout.trust_region is not None:
+                check_trust_region(pair, f"stages.{i}.rollout.trust_region")
     _check_times(recipe, student, pair)
     data = data.checked(student, pair and pair.teacher)
     if recipe.audio.unusable == "fail":
@@ -113,21 +117,23 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:
-    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals.
+    """Refuse probes that are too small for a gate to open or an off-policy share to fall, such as a single utterance
+    if these need intervals.
 
     Raises:
-        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+        ManifestError: Names the manifest, how many of its lines were dropped, what reads it and the remedy.
     """
     if recipe.probe is None:
         return
     n = len(_by_section(recipe, data)[1])
     dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
     left = f" left, {dropped} could not be used" if dropped else ""
-    for i, stage in enumerate(recipe.stages):
-        gate = stage.effective_gate.build()
-        if n == 1 and gate.statistics and not gate.opens_without_intervals:
-            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
-        if small := too_small(gate, n, f"stages.{i}.gate"):
+    readers = [found for i, stage in enumerate(recipe.stages) for found in readers_of(stage, f"stages.{i}")]
+    for where, reader in readers:
+        if n == 1 and lacks_intervals(reader):
+            needs = needs_intervals(reader)
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: {where} {needs}")
+        if small := too_small(reader, n, where):
             raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
 
 
@@ -233,9 +239,10 @@ def _check_levels(recipe: Recipe, pair: Pair) -> None:
     """Refuse levels that the pair cannot reach because both models have one vocabulary.
 
     Raises:
-        PairError: No reading can reach a gate's level.
+        PairError: No reading can reach the level of a gate or of an off-policy share.
     """
     ranges = Ranges(recipe.support.k, one_vocabulary=pair.vocabulary is None)
     for i, stage in enumerate(recipe.stages):
-        if stage.gate is not None and (beyond := out_of_reach(stage.gate.build(), ranges)):
-            raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the models share one vocabulary)")
+        for where, reader in readers_of(stage, f"stages.{i}"):
+            if beyond := out_of_reach(reader, ranges):
+                raise PairError(f"{where}: {'; '.join(beyond)} (the models share one vocabulary)")

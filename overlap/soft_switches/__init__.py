@@ -6,8 +6,9 @@ a function of the step (`LinearShare`) or of the last overlap reading (`OverlapS
 >>> from overlap.soft_switches import LinearShare, OverlapShare
 >>> LinearShare(steps=300).share(None, step=75).value
 0.75
->>> OverlapShare("total_variation", low=0.2, high=0.6, mode="min", on="value").share({"total_variation": 0.3}, 0).reading
-0.3
+>>> rule = OverlapShare("total_variation", low=0.2, high=0.6, mode="min", on="value")
+>>> rule.share({"total_variation": 0.5}, step=0).value
+0.75
 
 `overlap.soft_switches.trust_region` has the rollout policy nearest the teacher within a KL ball around the student. It
 needs PyTorch and is imported from there.
