@@ -63,12 +63,12 @@ class LastReading:
 
     Attributes:
         step: Training step of the reading.
-        estimates: Numbers of each estimate by the statistic's name, null where undefined; statistics that the reading
-            lacked are left out.
+        estimates: Numbers of each estimate by the statistic's name, as JSON holds them (`overlap.plain_json`);
+            statistics that the reading lacked are left out.
     """
 
     step: Count
-    estimates: dict[str, dict[str, float | None]]
+    estimates: dict[str, dict[str, float | str | None]]
 
 
 @dataclass

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import overlap
-from overlap.plain_json import plain
+from overlap.plain_json import number, plain
 from overlap.soft_switches import Share, ShareRule, linear
 
 from ..recipe import StageConfig
@@ -106,6 +105,6 @@ def last_reading(rule: ShareRule | None, readings: Mapping[str, overlap.Estimate
 
 def _estimates(last: LastReading) -> dict[str, overlap.Estimate]:
     return {
-        name: overlap.Estimate.from_dict({key: math.nan if one is None else one for key, one in numbers.items()})
+        name: overlap.Estimate.from_dict({key: number(one) for key, one in numbers.items()})
         for name, numbers in last.estimates.items()
     }
