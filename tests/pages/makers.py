@@ -15,6 +15,7 @@ MAKERS: dict[str, Maker] = {
     "gated stages": studies.stages,
     "interval coverage": studies.interval_coverage,
     "levels of agreement": code.levels_of_agreement,
+    "soft switches": code.soft_switches,
     "matched stages": studies.matched,
     "recorded speech": studies.recorded_speech,
     "saturation": studies.saturation,
