@@ -55,7 +55,7 @@ def blended_rollout(
     assert isinstance(teacher, Recognizer)
     prompts = batch.prompt(student), (teachers_batch or batch).prompt(teacher)
     rooms = (model.room(prompt) for model, prompt in zip((student, teacher), prompts, strict=True))
-    longest = min(rollout.limit, *(room for room in rooms if room is not None))
+    longest = min([rollout.limit, *(room for room in rooms if room is not None)])
     with Follower(teacher, prompts[1], longest) as follower:
         blending = _Blending(follower, student, rollout.temperature if rollout.sample else 1.0, radius)
         transcripts = student.rollout(
