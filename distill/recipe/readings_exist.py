@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from overlap.definitions import Ranges
-from overlap.definitions.names import UnknownStatisticError
+from overlap.definitions.names import OWN, UnknownStatisticError, is_change, statistic_of
 from overlap.errors import UserError
+from overlap.gates import READINESS
 from overlap.gates.reader import Reader
+from overlap.soft_switches import OverlapShare
 
 from .gate_statistics import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, percentages
 from .gates import GateConfig, too_late
@@ -52,7 +54,26 @@ def check_share(recipe: Recipe, section: float | ShareSection, where: str) -> No
         UserError: Names the key and the remedy.
     """
     if isinstance(section, ShareSection):
-        _check_readings(recipe, _built(recipe, section.build, where), where)
+        rule = _built(recipe, section.build, where)
+        _check_readings(recipe, rule, where)
+        if isinstance(rule, OverlapShare) and (better := _better_mode(rule.statistic)) not in (None, rule.mode):
+            direction = "smaller" if better == "min" else "larger"
+            raise UserError(
+                f'{where}.mode = "{rule.mode}": {direction} is better in {rule.statistic}, so the share would rise as '
+                f'the student comes nearer; write mode = "{better}"'
+            )
+
+
+def _better_mode(statistic: str) -> Literal["max", "min"] | None:
+    """Return which values of a statistic are better, as the table of levels has it; None where it does not say."""
+    if statistic.startswith(OWN):
+        return "min"  # gates and switches read no other number of a user's own than error rates
+    if is_change(statistic):
+        return None
+    sides = {row.side for row in READINESS if row.statistic == statistic_of(statistic)}
+    if len(sides) != 1:
+        return None
+    return "min" if sides == {"at_most"} else "max"
 
 
 def _built(recipe: Recipe, build: Callable[[], R], where: str) -> R:

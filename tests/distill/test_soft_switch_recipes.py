@@ -103,6 +103,14 @@ def test_wrong_values_in_the_words_of_a_file(tmp_path, change, line):
         ),
         ([overlap("reference.union_size")], 'the probe has no statistic "reference.union_size" on its states'),
         ([overlap("own.dev.error_rate", more=', mode="min"')], "named own.NAME.error_rate after an \\[evaluation\\]"),
+        (
+            [overlap("total_variation.before_repeats", 0.2, 0.6)],
+            'fraction.mode = "max": smaller is better in total_variation.before_repeats, .*; write mode = "min"',
+        ),
+        (
+            [overlap(more=', mode="min"')],
+            'fraction.mode = "min": larger is better in top1_agreement.without_repeats, .*; write mode = "max"',
+        ),
         ([overlap(high=1.1)], "high = 1.1: top1_agreement.without_repeats lies between 0 and 1, so no reading reach"),
         ([overlap("total_variation", -0.1, 0.5, ', mode="min"')], "low = -0.1: .*, so no reading reaches it"),
         (

@@ -115,6 +115,7 @@ def test_an_undefined_interval_or_no_reading_leaves_the_share_at_one(mini):
     numbers = READ.estimates["top1_agreement"] | {"n_positions": 9, "n_groups": 1, "n_undefined": 0}
     for last, why in ((None, "has not been read yet"), (LastReading(3, {"top1_agreement": numbers}), "interval")):
         found = SoftSwitches.at(stage, TrainingState(stage_step=4, last_reading=last))
+        assert found.share is not None
         assert found.share.value == 1.0
         assert why in found.row({})["off_policy"]["reason"]
     assert found.read_at == 3
