@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .data.audio import AudioError, duration
 from .data.manifest import Utterance
-from .recipe.stages import Decoding
+from .recipe import Decoding
 
 TOKENS_PER_SECOND = 20
 """Fast speech has 6 to 9 syllables a second (see `distill.recipe.filters`). A syllable has two or more tokens if a

@@ -97,7 +97,19 @@ class Metric(Place):
     weights: By[Number] = optional(
         "with `objective.weights`, of the student's rollouts: `n` weighted positions, and their `mean` weight"
     )
-    rollouts: By[Text | Number] = optional("whose transcripts the step uses, their number and length in tokens")
+    rollouts: By[Text | Number] = optional(
+        "whose transcripts the step uses (`blend`: both models wrote them, with `trust_region`), their number and "
+        "length in tokens"
+    )
+    off_policy: By[Text | Number] = optional(
+        "of a stage with `off_policy`: `share` in force and the `reason`; `reading` that decided and the training step "
+        "at which it was read (`read_at`), null if the share follows none"
+    )
+    trust_region: By[Number] = optional(
+        "with `rollout.trust_region`: `radius` in nats, and of the `n` tokens that both models wrote together the mean "
+        "weight of the teacher (`beta`) and KL from the student in nats (`divergence`), and the share of tokens for "
+        "which the teacher was inside the radius (`inside`)"
+    )
     rejection: By[Text | Integer] = optional(
         "of a stage with `reject`: rollouts judged, refused and why, what the step was taken on, and steps in a row "
         "whose rollouts were refused"

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor
 from transformers.utils import logging as transformers_logging
 
 from overlap.errors import UserError
@@ -225,6 +225,31 @@ class Recognizer(Transcriber, Protocol):
 
     def freeze_encoder(self, cache_mib: float) -> None:
         """Freeze the audio encoder, and cache its outputs if the family supports it."""
+        ...
+
+    def room(self, prompt: Prompt) -> int | None:
+        """Return the longest transcript after a prompt, in tokens; None if there is no limit."""
+        ...
+
+    def rollout(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        sample: bool = False,
+        temperature: float = 1.0,
+        logits_processor: LogitsProcessor | None = None,
+    ) -> Transcripts:
+        """Generate transcripts, without gradients.
+
+        Args:
+            prompt: The inputs.
+            max_new_tokens: Longest transcript.
+            sample: Draw instead of taking the likeliest token.
+            temperature: Of the draw.
+            logits_processor: Changes the logits of each token after everything but the temperature; −inf is never
+                written.
+        """
         ...
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:

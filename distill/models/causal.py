@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessor
 from transformers.generation import utils as generation_utils
 
 from . import end_tokens
@@ -24,6 +25,7 @@ def rollout(
     max_new_tokens: int,
     sample: bool,
     temperature: float,
+    logits_processor: LogitsProcessor | None = None,
 ) -> Transcripts:
     """Return greedy or sampled rollouts without blocked tokens.
 
@@ -35,6 +37,7 @@ def rollout(
         max_new_tokens: Longest transcript.
         sample: Sample instead of greedy decoding.
         temperature: Of sampling.
+        logits_processor: Changes the logits of each token, before the temperature.
     """
     with without_generation_settings(generator):
         generated = generator.generate(
@@ -46,7 +49,7 @@ def rollout(
             top_k=None,
             top_p=None,
             suppress_tokens=tokens.suppressed(width),
-            logits_processor=end_tokens.merging(tokens),
+            logits_processor=end_tokens.merging(tokens, logits_processor),
             eos_token_id=tokens.end_of_text,
             pad_token_id=tokens.end_of_text,
         )

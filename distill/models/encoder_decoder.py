@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessor
 
 from . import seq2seq
 from .base import Limits, Prompt, Transcripts, weights_digest, without_progress_bars
@@ -131,11 +132,22 @@ class EncoderDecoder(ABC):
         """Return the decoder's prompt; audio is read by the encoder."""
         return self.tokenizer.decode(prompt.inputs[seq2seq.DECODER_PROMPT][row].tolist(), skip_special_tokens=False)
 
+    def room(self, prompt: Prompt) -> int | None:
+        """Return the longest transcript: the positions of the decoder after its prompt."""
+        return self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
+
     def rollout(
-        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        sample: bool = False,
+        temperature: float = 1.0,
+        logits_processor: LogitsProcessor | None = None,
     ) -> Transcripts:
         """Return greedy or sampled rollouts, limited by the positions of the decoder."""
-        room = self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
+        room = self.room(prompt)
+        assert room is not None
         return seq2seq.rollout(
             self.generator,
             prompt,
@@ -144,6 +156,7 @@ class EncoderDecoder(ABC):
             max_new_tokens=min(max_new_tokens, room),
             sample=sample,
             temperature=temperature,
+            logits_processor=logits_processor,
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:

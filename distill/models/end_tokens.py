@@ -47,13 +47,15 @@ def generation_ends(generator: Any) -> list[int]:
     return [i for i in (ends if isinstance(ends, list) else [ends]) if isinstance(i, int)]
 
 
-def merging(tokens: Tokens) -> LogitsProcessorList | None:
-    """Return a processor for `generate` that makes all ends one event; None if there is one end.
+def merging(tokens: Tokens, *more: LogitsProcessor | None) -> LogitsProcessorList | None:
+    """Return the processors for `generate`: one that makes all ends one event if there are several, then others; None
+    if there is none.
 
     Rollouts then come from the distribution that is measured. Without it, greedy decoding would pass over an end whose
     probability is divided between two ids.
     """
-    return LogitsProcessorList([_MergedEnds(tokens)]) if tokens.further_ends else None
+    found = [*([_MergedEnds(tokens)] if tokens.further_ends else []), *(one for one in more if one is not None)]
+    return LogitsProcessorList(found) if found else None
 
 
 class _MergedEnds(LogitsProcessor):

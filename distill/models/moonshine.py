@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from . import end_tokens, seq2seq
 from .base import SAMPLING_RATE, Prompt, Transcripts, pack, refuse_context
@@ -91,12 +92,24 @@ class Moonshine(EncoderDecoder):
         return pack([[*ids, end] for ids in encoded], end, self._device)
 
     def rollout(
-        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        sample: bool = False,
+        temperature: float = 1.0,
+        logits_processor: LogitsProcessor | None = None,
     ) -> Transcripts:
         """Return greedy or sampled rollouts, limited by the positions of the decoder."""
         with torch.no_grad():
             encoded = self._encoded(prompt)
-        return super().rollout(encoded, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
+        return super().rollout(
+            encoded,
+            max_new_tokens=max_new_tokens,
+            sample=sample,
+            temperature=temperature,
+            logits_processor=logits_processor,
+        )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
         """Return [batch, length, vocabulary] logits; position t predicts transcript token t."""

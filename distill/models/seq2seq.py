@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationMixin
+from transformers import GenerationMixin, LogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
 from . import end_tokens
@@ -46,6 +46,7 @@ def rollout(
     max_new_tokens: int,
     sample: bool,
     temperature: float,
+    logits_processor: LogitsProcessor | None = None,
 ) -> Transcripts:
     """Return greedy or sampled rollouts without blocked tokens.
 
@@ -60,6 +61,7 @@ def rollout(
         max_new_tokens: Longest transcript.
         sample: Sample instead of greedy decoding.
         temperature: Of sampling.
+        logits_processor: Changes the logits of each token, before the temperature.
     """
     before = prompt.inputs[DECODER_PROMPT]
     inputs = _inputs(prompt)
@@ -75,7 +77,7 @@ def rollout(
             top_k=None,
             top_p=None,
             suppress_tokens=tokens.suppressed(width),
-            logits_processor=end_tokens.merging(tokens),
+            logits_processor=end_tokens.merging(tokens, logits_processor),
             eos_token_id=tokens.end_of_text,
             pad_token_id=tokens.end_of_text,
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessor
 
 from overlap.errors import UserError
 
@@ -229,8 +230,18 @@ class SpeechLM:
         encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return pack([[*ids, end] for ids in encoded], end, self._device)
 
+    def room(self, prompt: Prompt) -> int | None:
+        """Return None: a rollout is limited by `max_new_tokens` alone."""
+        del prompt
+
     def rollout(
-        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        sample: bool = False,
+        temperature: float = 1.0,
+        logits_processor: LogitsProcessor | None = None,
     ) -> Transcripts:
         """Return greedy or sampled rollouts; blocked tokens and padding ids are suppressed."""
         return causal.rollout(
@@ -241,6 +252,7 @@ class SpeechLM:
             max_new_tokens=max_new_tokens,
             sample=sample,
             temperature=temperature,
+            logits_processor=logits_processor,
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:

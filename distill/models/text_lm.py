@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from jinja2 import TemplateError, TemplateSyntaxError
 from torch import Tensor, nn
+from transformers import LogitsProcessor
 
 from . import causal, end_tokens
 from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context, without_progress_bars
@@ -224,21 +225,30 @@ class TextLM:
         encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return pack([[*ids, end] for ids in encoded], end, self._device)
 
+    def room(self, prompt: Prompt) -> int | None:
+        """Return the longest completion within the context; None if there is no limit."""
+        return None if self._context is None else self._context - prompt.inputs["input_ids"].shape[1]
+
     def rollout(
-        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        sample: bool = False,
+        temperature: float = 1.0,
+        logits_processor: LogitsProcessor | None = None,
     ) -> Transcripts:
         """Return greedy or sampled completions, limited by the context."""
-        room = max_new_tokens
-        if self._context is not None:
-            room = min(room, self._context - prompt.inputs["input_ids"].shape[1])
+        room = self.room(prompt)
         return causal.rollout(
             self.generator,
             prompt,
             self.tokens,
             width=self._width,
-            max_new_tokens=room,
+            max_new_tokens=max_new_tokens if room is None else min(max_new_tokens, room),
             sample=sample,
             temperature=temperature,
+            logits_processor=logits_processor,
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:

@@ -6,23 +6,21 @@
 (['sft', 'td', 'opd'], 3, 0.0001)
 """
 
+from .decoding import Decoding, Rollout, Transcription, TrustRegion
 from .filters import Filters
 from .gates import GateConfig
 from .loading import RecipeError, load_recipe
 from .models import Model, Student, Teacher
+from .off_policy import OffPolicy, Reject
 from .schema import Evaluation, Recipe, SupportSettings, TrackerName
 from .server import Server
 from .stages import (
-    Decoding,
     DivergenceObjective,
     Objective,
-    OffPolicy,
     OnPolicyStage,
     PolicyGradientObjective,
-    Reject,
     StageConfig,
     TeacherDataStage,
-    Transcription,
 )
 
 __all__ = [
@@ -39,6 +37,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Reject",
+    "Rollout",
     "Server",
     "StageConfig",
     "Student",
@@ -47,5 +46,6 @@ __all__ = [
     "TeacherDataStage",
     "TrackerName",
     "Transcription",
+    "TrustRegion",
     "load_recipe",
 ]

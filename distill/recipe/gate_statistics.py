@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import overlap
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
 from overlap.definitions.forms import FORMS
 from overlap.definitions.names import OWN, change_of, changed_by, is_change, states_of, statistic_of
 from overlap.gates import Amount
+from overlap.gates.reader import Reader
 
-from .gates import leaves
+from .readers import leaves
 from .toml import in_toml
 
 UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
@@ -100,10 +100,10 @@ def evaluation_reading(name: str) -> str:
     return f"{OWN}{name}.error_rate"
 
 
-def doubtful_readings(gate: overlap.Gate) -> list[str]:
+def doubtful_readings(reader: Reader) -> list[str]:
     """Return what is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
     found = []
-    for criterion in gate.criteria:
+    for criterion in reader.criteria:
         wanted = [_CONSERVATIVE[end] for end in criterion.ends]
         if is_change(criterion.statistic):  # is refused as an unknown name
             continue
@@ -116,15 +116,15 @@ def doubtful_readings(gate: overlap.Gate) -> list[str]:
     return found
 
 
-def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
+def out_of_reach(reader: Reader, ranges: Ranges) -> list[str]:
     """Return levels beyond the range of their statistic, which no reading or every reading passes; in words.
 
     Args:
-        gate: Of a stage.
+        reader: Of a stage.
         ranges: What is known of the pair: the size of the supports at least.
     """
     found = []
-    for leaf in leaves(gate):
+    for leaf in leaves(reader):
         for criterion in leaf.criteria:
             least, most = _limits(criterion.statistic, ranges)
             for amount in criterion.amounts:
@@ -138,9 +138,9 @@ def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
     return found
 
 
-def _written(gate: overlap.Gate, amount: Amount) -> str:
+def _written(reader: Reader, amount: Amount) -> str:
     """Return the value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
-    value: Any = gate.parameters()
+    value: Any = reader.parameters()
     for key in amount.key:
         value = value[key]
     return in_toml(["off" if end is None else end for end in value]) if isinstance(value, list) else f"{value:g}"
@@ -186,18 +186,18 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
     return f'did you mean "{near[0]}"?' if near else "use a name of overlap.measure, such as union_size"
 
 
-def percentages(gate: overlap.Gate) -> list[str]:
+def percentages(reader: Reader) -> list[str]:
     """Return levels of error rates that are so high that percent were probably meant; in words.
 
     Healthy limits are not refused: `without_effect` warns of them.
 
     Args:
-        gate: Of a stage.
+        reader: Of a stage.
     """
     return [
         f"{'.'.join(amount.key)} = {amount.value:g} of {criterion.statistic}: an error rate is a proportion, so this "
         f"is {amount.value:.0%}; write {amount.value / 100:g} for {amount.value:g} %"
-        for criterion in gate.criteria
+        for criterion in reader.criteria
         for amount in criterion.amounts
         if criterion.statistic.startswith(OWN)
         and amount.side not in ("lowest", "highest")

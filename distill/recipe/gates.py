@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterator
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from docstring_parser import parse
-from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 import overlap
 from overlap.definitions import by_canonical_name, canonical
 from overlap.errors import UserError
-from overlap.gates.opening import fewest_utterances
 from overlap.gates.settings import RefusedSettingsError
 
+from .derived import derived
 from .filters import Limit
+from .readers import keyed
 from .section import Section, Text
 
 Statistic = Annotated[Text, AfterValidator(canonical)]
@@ -75,27 +72,9 @@ def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) 
         gate: A dataclass.
         base: Section with checks of its own, in the words of a file.
     """
-    about = parse(gate.__doc__ or "")
-    meanings = {each.arg_name: each.description or "" for each in about.params}
-    types = get_type_hints(gate)
-    settings: dict[str, Any] = {"type": (Literal[gate.kind], ...)}
-    for item in dataclasses.fields(gate):  # pyright: ignore[reportArgumentType]  # all that have a section are dataclasses
-        if item.init:
-            annotation, meaning = WRITTEN.get(item.name, (types[item.name], _sentence(meanings[item.name])))
-            default: dict[str, Any] = {} if item.default is dataclasses.MISSING else {"default": item.default}
-            if item.default_factory is not dataclasses.MISSING:
-                default = {"default_factory": item.default_factory}
-            settings[item.name] = annotation, Field(**default, description=meaning, ge=item.metadata.get("ge"))
-    doc = _sentence(about.short_description or "")
-    made = create_model(f"{gate.__name__}Gate", __base__=base, __module__=__name__, __doc__=doc, **settings)
+    made = derived(gate, base, f"{gate.__name__}Gate", WRITTEN)
     made.gate = gate
     return made
-
-
-def _sentence(text: str) -> str:
-    """Return a description as Markdown has it, from its first letter on."""
-    text = text.replace("``", "`")
-    return text[:1].upper() + text[1:]
 
 
 class _Collapse(GateSection):
@@ -201,20 +180,6 @@ def fixed_steps(gate: GateConfig) -> frozenset[int]:
     return gate.build().due_steps
 
 
-def leaves(gate: overlap.Gate) -> Iterator[overlap.Gate]:
-    """Yield the gates that a combination is made of; a simple gate alone."""
-    for _, leaf in keyed(gate, ""):
-        yield leaf
-
-
-def keyed(gate: overlap.Gate, where: str) -> Iterator[tuple[str, overlap.Gate]]:
-    """Yield the simple gates that a gate is made of, by their keys."""
-    if not gate.members:
-        yield where, gate
-    for key, member in zip(gate.member_keys, gate.members, strict=True):
-        yield from keyed(member, f"{where}.{key}")
-
-
 def too_late(gate: overlap.Gate, steps: int, where: str) -> list[str]:
     """Return which gates wait for more steps than their stage may take, so that they never open; in words.
 
@@ -230,29 +195,3 @@ def too_late(gate: overlap.Gate, steps: int, where: str) -> list[str]:
         for key, wait in waits
         if wait.count > steps
     ]
-
-
-def too_small(gate: overlap.Gate, utterances: int, where: str) -> list[str]:
-    """Which gates cannot open with a probe of so many utterances, however good the student is; in words.
-
-    Args:
-        gate: Of the stage.
-        utterances: Number of probed utterances.
-        where: Key of the gate.
-    """
-    found = []
-    for key, leaf in keyed(gate, where):
-        needed = fewest_utterances(leaf)
-        if leaf.statistics and needed > max(utterances, 2):
-            enough = "no probe is large enough" if needed == math.inf else f"it takes {needed:g} utterances"
-            found.append(
-                f"{key} on {leaf.statistics[0]} never opens with {utterances} utterances, even if all of them are as "
-                f"good as can be: {enough}; probe more, or lower its level"
-            )
-    return found
-
-
-NEEDS_INTERVALS = (
-    "needs intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
-    'for intervals with the stated coverage), or write on = "value"'
-)

@@ -88,7 +88,8 @@ def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
     if sections := sections_of(annotation):
         names = [f'"{name}"' for section in sections for name in types_of(section)]
         plural = "tables" if "tuple" in str(annotation) else "table"
-        return f"{plural}{' of type ' + ', '.join(names) if names else ''}"
+        table = f"{plural}{' of type ' + ', '.join(names) if names else ''}"
+        return " or ".join([*_plain_values(annotation), table])
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _value(inside[0], [*inside[1:], *metadata])
@@ -107,6 +108,13 @@ def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
         return f"table; each value: {_value(inside[1])}" if inside[1] is not Any else "table"
     words = {bool: "true or false", int: "whole number", float: "number", str: "string"}[annotation]
     return f"{words}{_bounds(metadata)}"
+
+
+def _plain_values(annotation: Any) -> list[str]:
+    """Return what a field that also takes tables may hold besides them."""
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+        return []
+    return [_value(one) for one in typing.get_args(annotation) if one is not types.NoneType and not sections_of(one)]
 
 
 def _bounds(metadata: typing.Sequence[Any]) -> str:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-import overlap
-from overlap.definitions import Ranges
-from overlap.definitions.names import UnknownStatisticError
 from overlap.errors import UserError
 
-from .gate_statistics import (
-    doubtful_readings,
-    evaluation_reading,
-    no_such_statistic,
-    out_of_reach,
-    percentages,
-    readings_of,
-)
-from .gates import NEEDS_INTERVALS, GateConfig, too_late, too_small
+from .gate_statistics import readings_of
 from .models import Student, Teacher
 from .normalizers import NormalizerName
+from .readings_exist import check_gate, check_share
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
 from .server import Server
 from .stages import StageConfig
@@ -191,9 +180,9 @@ class Recipe(Section):
                         '"policy_gradient" objective must be drawn from the compared distribution; make them equal'
                     )
             if stage.gate is not None:
-                gate = self._checked_gate(stage.gate, f"stages.{i}.gate")
-                if late := too_late(gate, stage.steps, f"stages.{i}.gate"):
-                    raise UserError(f"{'; '.join(late)}; lower it, or raise stages.{i}.steps")
+                check_gate(self, stage.gate, stage.steps, f"stages.{i}.gate")
+            if stage.type == "opd" and stage.off_policy is not None:
+                check_share(self, stage.off_policy.fraction, f"stages.{i}.off_policy.fraction")
         self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
@@ -239,6 +228,12 @@ class Recipe(Section):
                     'tokens. Set type = "divergence" and support = "teacher" there, or use a local teacher '
                     "(remove teacher.url)"
                 )
+            if stage.type == "opd" and stage.rollout.trust_region is not None:
+                raise UserError(
+                    f"stages.{i}.rollout.trust_region: the teacher's probabilities of all tokens are needed at each "
+                    "token that is written, and a server does not return them; remove it, or use a local teacher "
+                    "(remove teacher.url)"
+                )
             if stage.type == "opd" and stage.objective.weights is not None:
                 self._check_served_weights(
                     stage.objective.weights, f"stages.{i}.objective.weights", k if m is None else m
@@ -263,40 +258,3 @@ class Recipe(Section):
                 f'{where} = "{name}": it compares the {tokens} best tokens, and {listed} are requested; raise '
                 f"teacher.server.top_logprobs to at least {tokens}, or remove it"
             )
-
-    def _checked_gate(self, section: GateConfig, where: str) -> overlap.Gate:
-        """Return the gate object; refuses gates that would fail, or never open, hours into the run."""
-        try:
-            gate = section.build()
-        except UnknownStatisticError as error:
-            self._check_names([error.statistic], where)
-            raise UserError(f"{where}: {error}") from error
-        except ValueError as error:
-            raise UserError(f"{where}: {error}") from error
-        served = self.teacher is not None and self.teacher.url is not None
-        if gate.statistics and self.probe is not None and served and (doubts := doubtful_readings(gate)):
-            raise UserError(f"{where}: {'; '.join(doubts)}")
-        self._check_names(gate.statistics, where)
-        if self.probe is None or not gate.statistics:
-            return gate
-        if unreachable := [*out_of_reach(gate, Ranges(self.support.k)), *percentages(gate)]:
-            raise UserError(f"{where}: {'; '.join(unreachable)}")
-        if self.probe.max_utterances == 1 and not gate.opens_without_intervals:
-            raise UserError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")
-        most = self.probe.max_utterances
-        if most is not None and (small := too_small(gate, most, where)):
-            raise UserError(f"probe.max_utterances = {most}: {'; '.join(small)}")
-        return gate
-
-    def _check_names(self, names: Sequence[str], where: str) -> None:
-        """Refuse statistics that the probe does not have."""
-        if names and self.probe is None:
-            raise UserError(f"{where} reads probes: add a [probe] table with a manifest")
-        if self.probe is None:
-            return
-        served = self.teacher is not None and self.teacher.url is not None
-        sets = [section.name for section in self.evaluations]
-        readings = self.probe.readings(served=served) + tuple(evaluation_reading(one) for one in sets)
-        for name in (one for one in names if one not in readings):
-            states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings, served=served)
-            raise UserError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {instead}")

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Iterator
 
 from .schema import Recipe
-from .section import Section
+from .section import NUMBER, Section
 
 Location = tuple[int | str, ...]
 """Keys and indices from the top, and as pydantic writes them the types of sections that have several."""
@@ -29,6 +29,9 @@ def _walk(location: Location, top: type[Section]) -> tuple[list[type[Section]], 
     for part in location:
         if isinstance(part, str) and type_follows and any(part in types_of(section) for section in sections):
             sections, type_follows = [section for section in sections if part in types_of(section)], False
+            continue
+        if part == NUMBER and type_follows and sections:
+            sections = []
             continue
         keys.append(part)
         if isinstance(part, str):

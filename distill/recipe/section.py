@@ -16,6 +16,9 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(min_length=1)]
 
+NUMBER = "number"
+"""What pydantic's locations have for a number where a table of several types may stand as well; no type is named so."""
+
 LONGEST_NAME = 100
 """Longest name in bytes; file names contain up to two of them."""
 _RESERVED = '/\\:*?"<>|[]'

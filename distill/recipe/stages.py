@@ -9,39 +9,13 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from overlap.errors import UserError
 
 from .augmentation import AugmentationConfig
-from .filters import Filters, Limit
+from .decoding import Rollout, Transcription
+from .filters import Filters
 from .gates import FixedStepsGate, GateConfig
-from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text
+from .off_policy import OffPolicy, Reject
+from .section import Count, FileName, NonNegative, Positive, Section, Text
 
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Decoding(Section):
-    """How a model writes a transcript."""
-
-    sample: bool = False
-    """Draw from the distribution instead of taking the likeliest token."""
-    temperature: Positive = 1.0
-    """Temperature of the draw."""
-    max_new_tokens: PositiveInt | None = None
-    """Longest transcript, in tokens; None computes it from the longest audio of the manifest, 20 tokens a second."""
-
-    @property
-    def limit(self) -> int:
-        """Longest transcript, once it has been settled what the audio says (`distill.limits.with_token_limit`)."""
-        assert self.max_new_tokens is not None
-        return self.max_new_tokens
-
-
-class Transcription(Decoding):
-    """How a teacher writes transcripts: its decoding, and the batches, which affect their last bits."""
-
-    seed: Seed = 0
-    """Seed of the draws."""
-    batch_size: PositiveInt = 32
-    """Largest number of utterances in a batch."""
-    batch_seconds: Limit[Positive] = 120.0
-    """Most seconds of audio in a batch, padding included, or "off"."""
 
 
 class Curriculum(Section):
@@ -220,43 +194,12 @@ Objective = Annotated[
 ]
 
 
-class OffPolicy(Section):
-    """Steps on transcripts that the student did not write, like GKD's 1 − λ (arXiv 2306.13649)."""
-
-    fraction: Annotated[float, Field(gt=0.0, le=1.0)]
-    """Probability of such a step, drawn for each step (for each micro-batch, if there are any)."""
-    states: Literal["reference", "teacher"]
-    """Whose transcripts: the manifest's, or the teacher's, written once before the stage begins."""
-    transcription: Transcription = Transcription()
-    """How the teacher writes them."""
-    filters: Filters = Filters()
-    """Which transcripts are left out, with their audio."""
-
-
-class Reject(Section):
-    """Which rollouts an on-policy step refuses to train on. Loops agree with the teacher, so no overlap statistic of
-    the step shows them, and the next probe may be many steps away. After X-AuT's rule, with constants of our own."""
-
-    unfinished: bool = True
-    """Refuse rollouts that reached the limit on their length."""
-    repetition: Limit[Positive] = 3.0
-    """Refuse rollouts whose text repeats itself more, see `repetition` in `overlap/STATISTICS.md`, or "off"."""
-    tokens_per_second: Limit[Positive] = None
-    """Refuse rollouts with more tokens for each second of audio, or "off"."""
-    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    """A step that refuses this share of its rollouts or more is not taken on them but on the teacher's transcripts, by
-    cross-entropy. These are the stage's own (`off_policy`) or those of an earlier stage of type td with the same
-    manifest; where there are none, the step is skipped."""
-    patience: PositiveInt = 3
-    """After so many such steps in a row, the stage's gate reads at once."""
-
-
 class OnPolicyStage(StageBase):
     """The teacher scores the student's rollouts; the default objective is the forward KL on the union of both
     supports, with everything outside as one more token."""
 
     type: Literal["opd"]
-    rollout: Decoding = Decoding()
+    rollout: Rollout = Rollout()
     """How the student writes the transcripts that the teacher scores."""
     objective: Objective = DivergenceObjective()
     """The loss: a table (a divergence if it has no type), or `"paper"` for the objective of arXiv 2605.28139: union,
@@ -295,10 +238,20 @@ class OnPolicyStage(StageBase):
                 'objective: "policy_gradient" is an average over drawn tokens; set rollout.sample = true, or choose a '
                 '"divergence"'
             )
-        if self.off_policy:
+        for key, other in (("off_policy", self.off_policy), ("rollout.trust_region", self.rollout.trust_region)):
+            if other:
+                raise UserError(
+                    f'{key}: "policy_gradient" needs tokens that the student drew; leave {key} out, or choose a '
+                    '"divergence"'
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_trust_region(self) -> OnPolicyStage:
+        if self.rollout.trust_region is not None and self.objective.weights is not None:
             raise UserError(
-                'off_policy: "policy_gradient" needs tokens that the student drew; leave off_policy out, or choose a '
-                '"divergence"'
+                "rollout.trust_region: objective.weights are for transcripts that the student wrote alone; remove one "
+                "of them"
             )
         return self
 

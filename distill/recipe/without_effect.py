@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import overlap
 from overlap.definitions.names import OWN, is_change
+from overlap.soft_switches import LinearShare
 
 from .gate_statistics import range_of
-from .gates import GateConfig, fixed_steps, keyed
+from .gates import GateConfig, fixed_steps
+from .readers import keyed
 from .schema import Recipe
-from .stages import StageConfig
+from .stages import OnPolicyStage, StageConfig
 
 
 class RecipeWarning(UserWarning):
@@ -41,8 +43,30 @@ def _of_stages(recipe: Recipe) -> Iterator[str]:
                 f"{where}.when_exhausted: the stage's gate only guards, so the stage is over after its {steps} steps "
                 "whatever this says; remove it"
             )
+        if stage.type == "opd":
+            yield from _of_soft_switches(recipe, stage, where)
         if stage.gate is not None:
             yield from _of_gate(recipe, stage, stage.gate, f"{where}.gate")
+
+
+def _of_soft_switches(recipe: Recipe, stage: OnPolicyStage, where: str) -> Iterator[str]:
+    region = stage.rollout.trust_region
+    if region is not None and (region.steps or 0) > stage.steps:
+        yield (
+            f"{where}.rollout.trust_region.steps = {region.steps}: the stage has {stage.steps}, so the radius never "
+            "reaches 0 and no step is on-policy; lower it"
+        )
+    rule = stage.off_policy and stage.off_policy.rule
+    if isinstance(rule, LinearShare) and rule.steps > stage.steps:
+        yield (
+            f"{where}.off_policy.fraction.steps = {rule.steps}: the stage has {stage.steps}, so the share never "
+            f"reaches {rule.end:g}; lower it"
+        )
+    if rule and rule.statistics and recipe.probe is not None and recipe.probe.every >= stage.steps:
+        yield (
+            f"{where}.off_policy.fraction: probe.every = {recipe.probe.every} and the stage has {stage.steps} steps, "
+            "so the share is that of the reading at entry throughout; lower probe.every"
+        )
 
 
 def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -> Iterator[str]:

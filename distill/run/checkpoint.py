@@ -57,6 +57,20 @@ class BestEnd:
     latest: float
 
 
+@dataclass(frozen=True)
+class LastReading:
+    """The last reading of what an off-policy share follows.
+
+    Attributes:
+        step: Training step of the reading.
+        estimates: Numbers of each estimate by the statistic's name, as JSON holds them (`overlap.plain_json`);
+            statistics that the reading lacked are left out.
+    """
+
+    step: Count
+    estimates: dict[str, dict[str, float | str | None]]
+
+
 @dataclass
 class TrainingState:
     """State of a run.
@@ -76,6 +90,8 @@ class TrainingState:
         best: The best weights so far, see `distill.run.best`; None if there are none.
         best_end: The checkpoint of the visit to which a collapse in teacher data returns; None before one is known.
         refused_steps: On-policy steps in a row whose rollouts were refused, see `distill.training.rejection`.
+        last_reading: What the stage's off-policy share follows, see `distill.training.soft_switches`; None if it
+            follows no reading, and before the first of a visit.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
@@ -94,11 +110,12 @@ class TrainingState:
     best: dict[str, Any] | None = None
     best_end: BestEnd | None = None
     refused_steps: Count = 0
+    last_reading: LastReading | None = None
 
 
 _STATES = TypeAdapter(TrainingState)
-_ALWAYS = {one.name for one in fields(TrainingState)} - {"best", "best_end"}
-"""Fields of every state; those of checkpoints that may not be there are optional."""
+_ALWAYS = {one.name for one in fields(TrainingState)} - {"best", "best_end", "last_reading"}
+"""Fields of every state; those of checkpoints and readings that may not be there are optional."""
 
 
 def directory(run: Path, step: int) -> Path:

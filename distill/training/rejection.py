@@ -19,6 +19,7 @@ from ..models import Recognizer, Transcripts
 from ..recipe import OnPolicyStage, Reject
 from ..scoring.pair import Pair
 from ..timing import Stopwatch
+from .soft_switches import Mixture
 from .steps import Written, write
 
 TakenOn = Literal["rollouts", "teacher", "nothing"]
@@ -83,10 +84,11 @@ def planned(
     stage: OnPolicyStage,
     pair: Pair,
     batches: Sequence[Batch],
-    draws: Sequence[float],
+    mixtures: Sequence[Mixture],
     teacher_texts: Mapping[str, Utterance],
     before: int,
     clock: Stopwatch,
+    teachers_batches: Sequence[Batch | None],
 ) -> Plan:
     """Write the rollouts of a step and decide for all processes together; each must call it.
 
@@ -94,17 +96,19 @@ def planned(
         stage: Has `reject`.
         pair: The two models.
         batches: The parts of this process's share.
-        draws: Of each part, see `distill.training.steps.write`.
+        mixtures: Of each part, see `distill.training.steps.write`.
         teacher_texts: Utterances with the teacher's text, by id.
         before: Refused steps in a row before this one.
         clock: Takes the seconds by phase.
+        teachers_batches: The teacher's audio of each part; None where it is the student's.
     """
     rule = stage.reject
     assert rule is not None
-    written = [write(pair, batch, stage, clock, draw) for batch, draw in zip(batches, draws, strict=True)]
+    parts_of_step = zip(batches, mixtures, teachers_batches, strict=True)
+    written = [write(pair, batch, stage, clock, mixture, theirs) for batch, mixture, theirs in parts_of_step]
     with clock("rollout"):
         judged = [
-            refused(rule, pair.student, one.transcripts, batch.utterances) if one.states == "student" else None
+            refused(rule, pair.student, one.transcripts, batch.utterances) if one.is_rollout else None
             for one, batch in zip(written, batches, strict=True)
         ]
     teachers = [_with_teacher_texts(batch, teacher_texts) for batch in batches]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from ..recipe import Recipe
 from ..recipe.gate_statistics import evaluation_reading
 from ..run import best, checkpoint
 from ..run.checkpoint import CheckpointError, TrainingState
+from .soft_switches import share_rule
 
 
 def reset_state(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> TrainingState:
-    """Return the state without what was measured on data that changed: the best weights, and what the stage's gate has
-    read.
+    """Return the state without what was measured on data that changed: the best weights, what the stage's gate has
+    read, and the reading that its off-policy share follows.
 
     Args:
         state: State of the run.
@@ -24,15 +25,19 @@ def reset_state(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> 
         keys: Dotted keys of the recipe whose data changed.
     """
     sets = set(_changed_sets(recipe, keys))
-    read = recipe.stages[state.stage].effective_gate.build().statistics
-    stale = [
-        name
-        for name in read
-        if name in {evaluation_reading(one) for one in sets} or ("probe.manifest" in keys and not name.startswith(OWN))
-    ]
+    rates = {evaluation_reading(one) for one in sets}
+
+    def stale(names: Iterable[str]) -> bool:
+        return any(name in rates or ("probe.manifest" in keys and not name.startswith(OWN)) for name in names)
+
+    stage = recipe.stages[state.stage]
+    gate, rule = stage.effective_gate.build(), share_rule(stage)
     known = best.best_of(state)
     return replace(
-        state, gate=None if stale else state.gate, best=None if known is not None and known.set in sets else state.best
+        state,
+        gate=None if stale(gate.statistics) else state.gate,
+        best=None if known is not None and known.set in sets else state.best,
+        last_reading=None if rule is not None and stale(rule.statistics) else state.last_reading,
     )
 
 
@@ -48,6 +53,8 @@ def reset_messages(before: TrainingState, after: TrainingState) -> list[str]:
         said.append(f"the best model so far ({best.best_of(before)}) is set aside: its evaluation set changed")
     if before.gate != after.gate:
         said.append("the stage's gate is reset: its readings were measured on other data")
+    if before.last_reading != after.last_reading:
+        said.append("the off-policy share is 1 until the next reading: the last one was measured on other data")
     return said
 
 

@@ -7,8 +7,8 @@ from ..data.line_findings import errors, lines_of
 from ..data.manifest import ManifestError, Utterance
 from ..normalize import normalizer
 from ..recipe import Recipe, StageConfig
-from ..recipe.gates import NEEDS_INTERVALS, too_small
 from ..recipe.paths import require_files
+from ..recipe.readers import lacks_intervals, needs_intervals, readers_of, too_small
 
 
 def read_data(recipe: Recipe) -> DataSets:
@@ -27,21 +27,23 @@ def read_data(recipe: Recipe) -> DataSets:
 
 
 def check_intervals(recipe: Recipe, data: DataSets) -> None:
-    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals.
+    """Refuse probes that are too small for a gate to open or an off-policy share to fall, such as a single utterance
+    if these need intervals.
 
     Raises:
-        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+        ManifestError: Names the manifest, how many of its lines were dropped, what reads it and the remedy.
     """
     if recipe.probe is None:
         return
     n = len(by_section(recipe, data)[1])
     dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
     left = f" left, {dropped} could not be used" if dropped else ""
-    for i, stage in enumerate(recipe.stages):
-        gate = stage.effective_gate.build()
-        if n == 1 and gate.statistics and not gate.opens_without_intervals:
-            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
-        if small := too_small(gate, n, f"stages.{i}.gate"):
+    readers = [found for i, stage in enumerate(recipe.stages) for found in readers_of(stage, f"stages.{i}")]
+    for where, reader in readers:
+        if n == 1 and lacks_intervals(reader):
+            needs = needs_intervals(reader)
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: {where} {needs}")
+        if small := too_small(reader, n, where):
             raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
 
 

@@ -27,6 +27,7 @@ from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .run_data import by_section, check_intervals, read_data
 from .seen_in_training import SeenInTraining, seen_in_training
+from .trust_region import check_trust_region
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ def paired(recipe: Recipe, student: Recognizer, teacher: Recognizer | ServedTeac
     """
     pair = Pair.from_models(student, teacher, recipe.support.k)
     _check_levels(recipe, pair)
+    for i, stage in enumerate(recipe.stages):
+        if stage.type == "opd" and stage.rollout.trust_region is not None:
+            check_trust_region(pair, f"stages.{i}.rollout.trust_region")
     return pair
 
 
@@ -229,9 +233,10 @@ def _check_levels(recipe: Recipe, pair: Pair) -> None:
     """Refuse levels that the pair cannot reach because both models have one vocabulary.
 
     Raises:
-        PairError: No reading can reach a gate's level.
+        PairError: No reading can reach the level of a gate or of an off-policy share.
     """
     ranges = Ranges(recipe.support.k, one_vocabulary=pair.vocabulary is None)
     for i, stage in enumerate(recipe.stages):
-        if stage.gate is not None and (beyond := out_of_reach(stage.gate.build(), ranges)):
-            raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the models share one vocabulary)")
+        for where, reader in readers_of(stage, f"stages.{i}"):
+            if beyond := out_of_reach(reader, ranges):
+                raise PairError(f"{where}: {'; '.join(beyond)} (the models share one vocabulary)")

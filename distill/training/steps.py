@@ -22,6 +22,12 @@ from ..scoring.pair import Pair
 from ..teacher_data.labels import labels
 from ..timing import Stopwatch
 from .objectives import cross_entropy, on_policy_objective
+from .soft_switches import Mixture
+from .trust_region import blended_rollout
+
+STUDENT_ALONE = Mixture()
+BLEND = "blend"
+"""Whose states transcripts are that both models wrote together."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Seen:
         finished: [rollouts] bool.
         masses: [positions, 2] probability of student and teacher on the tokens of the objective.
         weights: [positions] of the loss's terms, NaN where undefined; None if they have none.
+        blend: [written tokens, 2] see `Written`; None if the student wrote alone.
     """
 
     states: str
@@ -60,6 +67,7 @@ class Seen:
     finished: Tensor
     masses: Tensor
     weights: Tensor | None = None
+    blend: Tensor | None = None
 
 
 def training_step(
@@ -69,7 +77,7 @@ def training_step(
     batch: Batch,
     support: SupportSettings,
     clock: Stopwatch,
-    draw: float = 1.0,
+    mixture: Mixture = STUDENT_ALONE,
     clean: Batch | None = None,
     written: Written | None = None,
 ) -> StepOutcome:
@@ -82,14 +90,14 @@ def training_step(
         batch: This process's share of the batch or a part of it, with text unless on-policy.
         support: k and temperature.
         clock: Takes the seconds by phase.
-        draw: Between 0 and 1; off-policy states are taken below their fraction.
+        mixture: On-policy, how much of the teacher is in the transcripts.
         clean: The same utterances before the stage's augmentation, if it has one.
         written: On-policy, the transcripts of the step, if they are already written.
     """
     if stage.type == "opd":
         assert pair is not None
         teachers = clean if stage.teacher_audio == "clean" else None
-        written = written or write(pair, batch, stage, clock, draw)
+        written = written or write(pair, batch, stage, clock, mixture, teachers)
         return on_policy_step(pair, batch, stage, support, clock, written, teachers)
     return supervised_step(student, batch, clock)
 
@@ -158,6 +166,7 @@ def on_policy_step(
             written.transcripts.finished.cpu(),
             torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu(),
             None if objective.weights is None else objective.weights.cpu(),
+            written.blend,
         )
     return StepOutcome(objective.loss, objective.positions, seen)
 
@@ -174,18 +183,30 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
     student_mass, teacher_mass = torch.cat([part.masses for part in parts]).mean(0).tolist()
     rollouts = batch_summary(torch.cat([part.lengths for part in parts]), torch.cat([part.finished for part in parts]))
     weights = [part.weights for part in parts if part.weights is not None]
+    blends = [part.blend for part in parts if part.blend is not None]
     return {
         "overlap": means(GroupSums.merged([part.sums for part in parts])),
         "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
         "funnel": sum((part.funnel for part in parts), overlap.Funnel.empty()).to_dict(),
         "rollouts": {"states": "+".join(sorted({part.states for part in parts}))} | rollouts,
-    } | ({"weights": weight_summary(torch.cat(weights))} if weights else {})
+        **({"weights": weight_summary(torch.cat(weights))} if weights else {}),
+        **({"trust_region": blend_summary(torch.cat(blends))} if blends else {}),
+    }
 
 
 def weight_summary(weights: Tensor) -> dict[str, float]:
     """Number of positions with a defined weight, and their mean weight, NaN without any."""
     defined = weights[~weights.isnan()]
     return {"n": len(defined), "mean": float(defined.mean())}
+
+
+def blend_summary(blend: Tensor) -> dict[str, float]:
+    """Return the number of tokens that both models wrote together, the mean weight of the teacher and the mean KL from
+    the student in nats, and the share of tokens for which the teacher was inside the trust region; means are NaN
+    without a token."""
+    beta, divergence = blend.double().unbind(-1)
+    inside = float((beta == 1).double().mean())
+    return {"n": len(blend), "beta": float(beta.mean()), "divergence": float(divergence.mean()), "inside": inside}
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,39 +217,55 @@ class Written:
         states: Whose they are.
         transcripts: In the student's ids.
         refused: [rollouts] bool, those that the step does not train on; None refuses none.
+        blend: [tokens, 2] the teacher's weight and the KL from the student at each token that both wrote together; None
+            if one of them wrote alone.
     """
 
     states: str
     transcripts: Transcripts
     refused: Tensor | None = None
+    blend: Tensor | None = None
+
+    @property
+    def is_rollout(self) -> bool:
+        """Whether they were written in this step, by the student or by both."""
+        return self.states in ("student", BLEND)
 
 
-def write(pair: Pair, batch: Batch, stage: OnPolicyStage, clock: Stopwatch, draw: float) -> Written:
-    """Return the transcripts of a part of a step: the student's rollouts, or those of the stage's off-policy share.
+def write(
+    pair: Pair,
+    batch: Batch,
+    stage: OnPolicyStage,
+    clock: Stopwatch,
+    mixture: Mixture,
+    teachers_batch: Batch | None = None,
+) -> Written:
+    """Return the transcripts of a part of a step: rollouts of the student, those of both models within the stage's
+    trust region, or those of its off-policy share.
 
     Args:
         pair: The two models.
         batch: The student's audio.
         stage: Rollouts and off-policy share.
         clock: Takes the seconds by phase.
-        draw: Between 0 and 1; off-policy states are taken below their fraction.
+        mixture: Which of them.
+        teachers_batch: The teacher's audio, if it differs.
     """
+    student, rollout = pair.student, stage.rollout
     with clock("rollout"):
-        return Written(*_transcripts(pair.student, batch, stage, draw))
-
-
-def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:
-    """Return whose transcripts this step uses, and the transcripts."""
-    other = stage.off_policy
-    if other is not None and draw < other.fraction:
-        return other.states, labels(student, batch.utterances)
-    rollout = stage.rollout
-    return "student", student.rollout(
-        batch.prompt(student),
-        max_new_tokens=rollout.limit,
-        sample=rollout.sample,
-        temperature=rollout.temperature,
-    )
+        if mixture.off_policy:
+            assert stage.off_policy is not None
+            return Written(stage.off_policy.states, labels(student, batch.utterances))
+        if mixture.radius > 0:
+            transcripts, blended = blended_rollout(pair, batch, rollout, mixture.radius, teachers_batch)
+            return Written(BLEND, transcripts, blend=blended)
+        written = student.rollout(
+            batch.prompt(student),
+            max_new_tokens=rollout.limit,
+            sample=rollout.sample,
+            temperature=rollout.temperature,
+        )
+        return Written("student", written)
 
 
 def means(sums: GroupSums) -> dict[str, float]:

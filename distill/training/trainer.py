@@ -35,6 +35,7 @@ from .rejection import planned
 from .result import RunResult
 from .seen_in_training import TrainedOn
 from .setup import Setup
+from .soft_switches import SoftSwitches, last_reading, share_rule
 from .stage_data import stage_sampler, stage_utterances, teacher_texts
 from .steps import Seen, step_metrics, supervised_step, training_step
 
@@ -142,7 +143,7 @@ class Trainer:
         saved = None if fresh else self._optimizer_state
         self.optimization = Optimization(self.student.model, stage, state.horizon, self.accelerator, saved)
         self._optimizer_state = None
-        self.gate = stage.effective_gate.build()
+        self.gate, self.rule = stage.effective_gate.build(), share_rule(stage)
         if state.gate is not None:
             self.gate.load_state_dict(state.gate)
         self.observer.stage(stage.name, stage.type, state.step, state.horizon)
@@ -195,10 +196,15 @@ class Trainer:
         state.best = asdict(found)
         self.accelerator.wait_for_everyone()
 
+    @property
+    def _statistics_read(self) -> tuple[str, ...]:
+        return (*self.gate.statistics, *(() if self.rule is None else self.rule.statistics))
+
     def _error_rates(self) -> dict[str, overlap.Estimate]:
-        """Return error rates that the stage's gate reads, by their names in the gate."""
+        """Return error rates that the stage's gate or off-policy share reads, by the names that these have for
+        them."""
         sets = {evaluation_reading(one.name): one.name for one in self.recipe.evaluations}
-        read = {name: sets[name] for name in self.gate.statistics if name in sets}
+        read = {name: sets[name] for name in self._statistics_read if name in sets}
         self._evaluate(read.values())
         return {name: error_rate_read(self._evaluated[of]) for name, of in read.items()}
 
@@ -215,7 +221,7 @@ class Trainer:
             self._place,
             record_fixed=stage.type != "sft",
             trace=state.stage_step == 0 or self._is_out_of_steps(),
-            changes=self.gate.statistics,
+            changes=self._statistics_read,
         )
         # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         readings = gathered(readings | self._error_rates())[0]
@@ -226,6 +232,7 @@ class Trainer:
         else:
             decision = self.gate.read(readings, state.stage_step)
         state.refused_steps = 0
+        state.last_reading = last_reading(self.rule, readings, state.step)
         self._log(decision.action.value, decision.reason, decision.gate, decision.numbers, decision.levels)
         return decision
 
@@ -275,6 +282,7 @@ class Trainer:
     def _move_to(self, stage: int, started_from: Start) -> None:
         state, self._started_from = self.state, started_from
         state.stage, state.stage_step, state.gate, state.best_end, state.refused_steps = stage, 0, None, None, 0
+        state.last_reading = None
         state.visit += 1
 
     def _fall_back(self, reason: str) -> None:
@@ -321,20 +329,24 @@ class Trainer:
                 clean = self.setup.source.batch([self.utterances[i] for i in indices])
                 return clean, clean if augmentation is None else augmentation(clean, *key)
 
-        draws = [float(np.random.default_rng([*key, number]).random()) for number in range(1, len(parts) + 1)]
+        switches = SoftSwitches.at(stage, state)
+        draws = (float(np.random.default_rng([*key, number]).random()) for number in range(1, len(parts) + 1))
+        mixtures = [switches.mixture(draw) for draw in draws]  # the same in all processes
         loaded: Iterable[tuple[Batch, Batch]] = map(batches, parts)
         plan = None
         if stage.type == "opd" and stage.reject is not None:
             assert self.setup.pair is not None
             loaded = list(loaded)
             own = [batch for _, batch in loaded]
-            plan = planned(stage, self.setup.pair, own, draws, self._teacher_texts, state.refused_steps, clock)
+            theirs = [clean if stage.teacher_audio == "clean" else None for clean, _ in loaded]
+            before = state.refused_steps
+            plan = planned(stage, self.setup.pair, own, mixtures, self._teacher_texts, before, clock, theirs)
             state.refused_steps = plan.row["in_a_row"]
             loaded = loaded if plan.taken_on != "nothing" else []
         seen: list[Seen] = []
         for number, (clean, batch) in enumerate(loaded):
             with self.optimization.part(last=number == len(parts) - 1):
-                draw = draws[number]  # the same in all processes
+                mixture = mixtures[number]
                 if plan is not None and plan.taken_on == "teacher":
                     batch = plan.teachers[number]
                     assert batch is not None
@@ -342,7 +354,7 @@ class Trainer:
                 else:
                     written = None if plan is None else plan.written[number]
                     outcome = training_step(
-                        stage, self.student, self.setup.pair, batch, self.recipe.support, clock, draw, clean, written
+                        stage, self.student, self.setup.pair, batch, self.recipe.support, clock, mixture, clean, written
                     )
                 with clock("update"):
                     self.optimization.backward(outcome.loss, outcome.positions)
@@ -363,7 +375,7 @@ class Trainer:
         row = {**asdict(self._place), "stage_step": state.stage_step, "loss": loss}
         row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr}
         row |= metrics | {"objective": {"name": stage.objective_name} | metrics.get("objective", {})}
-        row |= {} if plan is None else {"rejection": plan.row}
+        row |= switches.row(metrics) | ({} if plan is None else {"rejection": plan.row})
         row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
         self.directory.append("metrics", row)
         self.observer.step(row)

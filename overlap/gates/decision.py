@@ -2,17 +2,18 @@
 
 import enum
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from overlap.arguments import callers_level, whole_number
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
-from overlap.gates.criteria import Criterion, Side, Wait
+from overlap.gates.criteria import Side, Wait
+from overlap.gates.reader import Reader
 from overlap.gates.reading import Reading, Readings
 from overlap.plain_json import plain
 
@@ -73,7 +74,7 @@ class Decision:
     levels: tuple[Level, ...] = ()
 
 
-class Gate(ABC):
+class Gate(Reader):
     """Reads probe summaries and decides when a stage is over.
 
     A kind of gate is a dataclass: the arguments of its constructor are its parameters, fields with ``init=False`` its
@@ -84,18 +85,6 @@ class Gate(ABC):
     its default is wrong for the kind. In every kind, fields named ``on``, ``patience`` and ``min_steps`` have the
     meaning that `Threshold` gives them.
     """
-
-    kind: ClassVar[str]
-
-    @property
-    def criteria(self) -> tuple[Criterion, ...]:
-        """What the gate reads, a criterion for each statistic; none if it looks at no statistic."""
-        return ()
-
-    @property
-    def statistics(self) -> tuple[str, ...]:
-        """Names of the statistics that the gate reads."""
-        return tuple(criterion.statistic for criterion in self.criteria)
 
     @property
     def members(self) -> "tuple[Gate, ...]":
@@ -115,7 +104,7 @@ class Gate(ABC):
     @property
     def opens_without_intervals(self) -> bool:
         """Whether the gate can say advance on readings without intervals, such as those of a single utterance."""
-        return self.can_advance and (not self.criteria or getattr(self, "on", "bound") == "value")
+        return self.can_advance and self.works_without_intervals
 
     @property
     def first_reading(self) -> Wait:
@@ -131,11 +120,6 @@ class Gate(ABC):
     def due_steps(self) -> frozenset[int]:
         """Steps of a stage at which the gate must be read, even if no probe is due."""
         return frozenset()
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The gate as decisions name it, such as ``threshold(union_size)``."""
 
     @abstractmethod
     def read(self, summary: Readings, step: int) -> Decision:
@@ -166,10 +150,6 @@ class Gate(ABC):
             )
         return reading
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as JSON can hold them."""
-        return {item.name: plain(getattr(self, item.name)) for item in self._fields(init=True)}
-
     def state_dict(self) -> dict[str, Any]:
         """Return kind, parameters and state, as JSON can hold them."""
         state = {item.name: deepcopy(getattr(self, item.name)) for item in self._fields(init=False)}
@@ -190,9 +170,6 @@ class Gate(ABC):
         fresh = type(self)(**{item.name: getattr(self, item.name) for item in self._fields(init=True)})
         for item in self._fields(init=False):
             setattr(self, item.name, getattr(fresh, item.name))
-
-    def _fields(self, *, init: bool) -> list[Field]:
-        return [item for item in fields(cast(Any, self)) if item.init is init]
 
     def _refuse(self, state: Mapping[str, Any]) -> None:
         saved, mine = (state.get("gate"), plain(state.get("parameters"))), (self.kind, self.parameters())

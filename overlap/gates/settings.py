@@ -8,8 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 from overlap.arguments import whole_number
 from overlap.errors import UserError
 
-Rule = Literal["no level", "two levels", "release", "no limits", "open limits", "limits cross"]
-"""How the settings of a gate may fail to go together."""
+Rule = Literal[
+    "no level", "two levels", "release", "no limits", "open limits", "limits cross", "levels cross", "constant"
+]
+"""How the settings of a gate or a soft switch may fail to go together."""
 _MEANINGS = {"bound": " (of the interval)"}
 
 
@@ -37,11 +39,17 @@ def minimum(least: float, unit: str = "") -> dict[str, Any]:
     return {"ge": least, "unit": unit and f" of {unit}"}
 
 
+def proportion() -> dict[str, Any]:
+    """Return metadata of a field that holds a number between 0 and 1."""
+    return minimum(0) | {"le": 1}
+
+
 def check_settings(gate: Any) -> None:
     """Refuse settings out of range, naming what is allowed; numbers become Python's own.
 
     Args:
-        gate: A dataclass. Fields with ``Literal`` annotations are checked, and those with :func:`minimum`.
+        gate: A dataclass. Fields with ``Literal`` annotations are checked, and those with :func:`minimum` or
+            :func:`proportion`.
 
     Raises:
         UserError: A setting that its field does not allow.
@@ -54,7 +62,7 @@ def check_settings(gate: Any) -> None:
         if least is None:
             continue
         if item.type is float:
-            setattr(gate, item.name, level(value, item.name, least))
+            setattr(gate, item.name, level(value, item.name, least, item.metadata.get("le", math.inf)))
         elif (whole := whole_number(value)) is None or whole < least:
             unit = item.metadata["unit"]
             raise UserError(f"{item.name}: expected a whole number{unit} of at least {least}, received {value!r}")
@@ -62,7 +70,7 @@ def check_settings(gate: Any) -> None:
             setattr(gate, item.name, whole)
 
 
-def level(value: Any, what: str, least: float = -math.inf) -> float:
+def level(value: Any, what: str, least: float = -math.inf, most: float = math.inf) -> float:
     """Return a level that a gate compares with, as a Python number: JSON holds it, and every reading is above or below
     it.
 
@@ -70,13 +78,15 @@ def level(value: Any, what: str, least: float = -math.inf) -> float:
         value: a number, or one element of an array or tensor.
         what: says in an error which level it is.
         least: the lowest one allowed.
+        most: the highest one allowed.
 
     Raises:
-        UserError: if it is no number, not finite, or too low.
+        UserError: if it is no number, not finite, too low or too high.
     """
     number = as_number(value)
-    if number is None or not math.isfinite(number) or number < least:
+    if number is None or not math.isfinite(number) or not least <= number <= most:
         wanted = "a finite number" if least == -math.inf else f"a number of at least {least:g}"
+        wanted += "" if most == math.inf else f" and at most {most:g}"
         raise UserError(f"{what}: expected {wanted}, received {value!r}")
     return number
 

@@ -58,6 +58,19 @@ def levels_of_agreement(_: Path) -> str:
     )
 
 
+def soft_switches(_: Path) -> str:
+    """A share that follows agreement, at the levels of the table."""
+    least, advised = (READINESS.level("top1_agreement", question) for question in ("least", "switch"))
+    return (
+        "```toml\n"
+        "[stages.off_policy]\n"
+        'states = "teacher"\n'
+        f'fraction = {{ type = "overlap", statistic = "top1_agreement.without_repeats", low = {least:g}, '
+        f"high = {advised:g} }}\n"
+        "```"
+    )
+
+
 def drawing() -> list[str]:
     """Names of the functions of `analysis.figures` that draw: they take a width or return a figure."""
     taken = {name: inspect.signature(getattr(drawn, name)) for name in drawn.__all__}

@@ -16,6 +16,7 @@ MAKERS: dict[str, Maker] = {
     "interval coverage": studies.interval_coverage,
     "levels of agreement": code.levels_of_agreement,
     "looping students": termination.looping_students,
+    "soft switches": code.soft_switches,
     "matched stages": studies.matched,
     "recorded speech": studies.recorded_speech,
     "saturation": studies.saturation,

@@ -12,6 +12,7 @@ import torch
 
 from distill import resume, train
 from distill.models import load_recognizer
+from distill.models.lockstep import Follower
 from distill.models.seq2seq import DECODER_PROMPT
 from distill.recipe import Recipe
 from tests.distill.small_models import (
@@ -171,3 +172,17 @@ def test_teachers_of_another_family(tmp_path, mini):
         assert row["n_positions"] == row["funnel"]["used"] > 0
         assert 0 < row["overlap"]["teacher_mapped_mass"] <= 1
         assert np.isfinite(row["loss"])
+
+
+def test_a_follower_scores_what_is_written_as_in_one_pass(paths):
+    """Led by tokens that another model wrote, also after an end; and left before it is through."""
+    writer, recognizer = map(load, paths)
+    written = writer.rollout(prepared(writer), max_new_tokens=6, sample=True)
+    prompt, blocked = prepared(recognizer), recognizer.tokens.blocked
+    expected = recognizer.score(prompt, written).masked_fill(blocked, -torch.inf).log_softmax(-1)
+    with Follower(recognizer, prompt, 6) as follower:
+        for position in range(written.ids.shape[1]):
+            found = follower.scores(None if position == 0 else written.ids[:, position - 1])
+            kept, size = written.mask[:, position], recognizer.tokens.size
+            found = found[:, :size].log_softmax(-1)[kept]
+            torch.testing.assert_close(found.exp(), expected[kept, position].exp(), atol=1e-5, rtol=1e-3)

@@ -37,6 +37,11 @@ def rows(path, log):
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="compares CPU processes")
 def test_two_processes_write_one_run_and_learn_the_same(mini, tmp_path):
+    # Soft switches are read and recorded, and hardly change what is written.
+    off = {"type": "overlap", "statistic": "total_variation", "low": 1e-9, "high": 1e-6}
+    mini["stages"][2]["off_policy"] = {"fraction": off, "states": "teacher", "transcription": {"max_new_tokens": 8}}
+    mini["stages"][2]["off_policy"]["filters"] = mini["stages"][1]["filters"]
+    mini["stages"][2]["rollout"] = {"max_new_tokens": 8, "trust_region": {"radius": 1e-9}}
     alone = train(Recipe.model_validate(mini), tmp_path / "alone")
     for stage in (mini["stages"][0], mini["stages"][2]):  # in parts, to the same effect
         stage["micro_batch_size"] = 1
@@ -52,6 +57,10 @@ def test_two_processes_write_one_run_and_learn_the_same(mini, tmp_path):
     own, both = (next(row for row in log if row["stage"] == "on-policy") for log in (one, two))
     assert both["funnel"]["used"] == own["funnel"]["used"] == both["n_positions"]
     assert both["rollouts"]["n"] == own["rollouts"]["n"]
+    assert both["rollouts"]["states"] == own["rollouts"]["states"] == "blend"
+    assert both["trust_region"]["n"] == own["trust_region"]["n"] > 0
+    assert both["off_policy"]["share"] == own["off_policy"]["share"] == 0.0
+    assert both["off_policy"]["reading"] == pytest.approx(own["off_policy"]["reading"], rel=1e-3)
     assert both["overlap"]["union_size"] == pytest.approx(own["overlap"]["union_size"], rel=0.02)
     for log in ("decisions", "evaluations", "teacher-transcripts-teacher data"):
         assert len(rows(tmp_path / "pair", log)) == len(rows(alone.path, log))
