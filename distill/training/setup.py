@@ -20,6 +20,7 @@ from ..limits import token_limit, with_token_limit
 from ..models import ModelError, Recognizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
+from ..recipe.readers import readers_of
 from ..run.checkpoint import checkpoint_error
 from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError

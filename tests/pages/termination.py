@@ -67,8 +67,8 @@ def stopped_runs(alarms: Path) -> str:
     n = int(frame["n at end"].min())
     return (
         f"{markdown([*heading, 'first alarm at step', 'OPD from step', 'the run'], rows)}\n\n"
-        f"The three statistics are those of the run's last probe, on {n} utterances; teacher data begins at step 300 and "
-        "is first probed 100 steps later."
+        f"The three statistics are those of the run's last probe, on {n} utterances; teacher data begins at step 300 "
+        "and is first probed 100 steps later."
     )
 
 
