@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.batch import length
@@ -10,10 +11,38 @@ from ..data.manifest import Utterance
 from ..data.sampling import BatchSampler
 from ..progress.observer import Observer
 from ..recipe import OffPolicy, StageConfig, TeacherDataStage
+from ..run.checkpoint import TrainingState
 from ..run.run_directory import RunDirectory
 from ..teacher_data.labels import label_counts
 from ..teacher_data.making import teacher_data
 from .setup import Setup
+
+
+@dataclass(frozen=True, eq=False)
+class StageData:
+    """What a stage trains on.
+
+    Attributes:
+        utterances: With the teacher's text if the stage is trained on it, without those that its filters drop.
+        sampler: Their order.
+        teacher_texts: Utterances with the teacher's text by id, on which an on-policy step is taken whose rollouts are
+            refused; empty where there are none.
+    """
+
+    utterances: Sequence[Utterance]
+    sampler: BatchSampler
+    teacher_texts: Mapping[str, Utterance]
+
+    @classmethod
+    def of_stage(cls, setup: Setup, state: TrainingState, run: RunDirectory, observer: Observer) -> StageData:
+        """Return the data of the current stage; for arguments and errors see `stage_utterances`."""
+        stage = setup.recipe.stages[state.stage]
+        utterances = stage_utterances(setup, state.stage, run, observer)
+        rejects = stage.type == "opd" and stage.reject is not None
+        texts = teacher_texts(setup, state.stage, run, observer) if rejects else {}
+        return cls(
+            utterances, stage_sampler(stage, utterances, (setup.recipe.seed, state.stage, state.fallbacks)), texts
+        )
 
 
 def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:

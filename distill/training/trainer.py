@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from accelerate import Accelerator
 
 import overlap
 from overlap.estimates.distributed import gathered
 from overlap.gates import Level
 
-from ..data.batch import Batch
-from ..data.sampling import micro_batches, seed_of
 from ..progress.observer import Observer
 from ..recipe import StageConfig
 from ..recipe.gate_statistics import evaluation_reading
@@ -26,18 +21,15 @@ from ..run.checkpoint import Outcome, TrainingState
 from ..run.run_directory import RunDirectory
 from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
-from ..timing import Stopwatch
-from .errors import TrainingError
 from .fall_back import return_of, with_reading
 from .optimization import Optimization, full_weights
 from .probes_and_evaluations import Monitor, Place, error_rate_read
-from .rejection import planned
 from .result import RunResult
 from .seen_in_training import TrainedOn
 from .setup import Setup
-from .soft_switches import SoftSwitches, last_reading, share_rule
-from .stage_data import stage_sampler, stage_utterances, teacher_texts
-from .steps import Seen, step_metrics, supervised_step, training_step
+from .soft_switches import last_reading, share_rule
+from .stage_data import StageData
+from .whole_step import take_step
 
 NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
 
@@ -134,12 +126,7 @@ class Trainer:
                 self.directory.append("visits", self._visit_row())
         # One process runs the teacher; the others wait and read its transcripts.
         with self.accelerator.main_process_first():
-            self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
-            rejects = stage.type == "opd" and stage.reject is not None
-            self._teacher_texts = (
-                teacher_texts(self.setup, state.stage, self.directory, self.observer) if rejects else {}
-            )
-        self.sampler = stage_sampler(stage, self.utterances, (self.recipe.seed, state.stage, state.fallbacks))
+            self.data = StageData.of_stage(self.setup, state, self.directory, self.observer)
         saved = None if fresh else self._optimizer_state
         self.optimization = Optimization(self.student.model, stage, state.horizon, self.accelerator, saved)
         self._optimizer_state = None
@@ -318,65 +305,12 @@ class Trainer:
         self.observer.decision(row)
 
     def _train_step(self) -> None:
-        state, stage, clock = self.state, self.stage, Stopwatch()
-        torch.manual_seed(seed_of(self.recipe.seed, state.stage, state.step, self.accelerator.process_index))
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        parts = micro_batches(self.sampler.batch(state.stage_step), stage.micro_batch_size, rank, processes)
-        augmentation, key = self.setup.augmentations[state.stage], (self.recipe.seed, state.stage, state.step)
-
-        def batches(indices: Sequence[int]) -> tuple[Batch, Batch]:
-            with clock("data"):
-                clean = self.setup.source.batch([self.utterances[i] for i in indices])
-                return clean, clean if augmentation is None else augmentation(clean, *key)
-
-        switches = SoftSwitches.at(stage, state)
-        draws = (float(np.random.default_rng([*key, number]).random()) for number in range(1, len(parts) + 1))
-        mixtures = [switches.mixture(draw) for draw in draws]  # the same in all processes
-        loaded: Iterable[tuple[Batch, Batch]] = map(batches, parts)
-        plan = None
-        if stage.type == "opd" and stage.reject is not None:
-            assert self.setup.pair is not None
-            loaded = list(loaded)
-            own = [batch for _, batch in loaded]
-            theirs = [clean if stage.teacher_audio == "clean" else None for clean, _ in loaded]
-            before = state.refused_steps
-            plan = planned(stage, self.setup.pair, own, mixtures, self._teacher_texts, before, clock, theirs)
-            state.refused_steps = plan.row["in_a_row"]
-            loaded = loaded if plan.taken_on != "nothing" else []
-        seen: list[Seen] = []
-        for number, (clean, batch) in enumerate(loaded):
-            with self.optimization.part(last=number == len(parts) - 1):
-                mixture = mixtures[number]
-                if plan is not None and plan.taken_on == "teacher":
-                    batch = plan.teachers[number]
-                    assert batch is not None
-                    outcome = supervised_step(self.student, batch, clock)
-                else:
-                    written = None if plan is None else plan.written[number]
-                    outcome = training_step(
-                        stage, self.student, self.setup.pair, batch, self.recipe.support, clock, mixture, clean, written
-                    )
-                with clock("update"):
-                    self.optimization.backward(outcome.loss, outcome.positions)
-            self.student.model.eval()  # for whatever comes next: rollouts, probes, evaluations
-            seen += [] if outcome.seen is None else [outcome.seen]
-        with clock("measure"):
-            metrics = step_metrics(seen)
-        with clock("update"):
-            loss, norm, positions = self.optimization.gradients()
-            if positions and not (math.isfinite(loss) and math.isfinite(norm)):
-                raise TrainingError(
-                    f"step {state.step} of stage {stage.name!r}: loss {loss}, gradient norm {norm}. Lower the stage's "
-                    "lr, or look at the models' logits; the last checkpoint is unchanged."
-                )
-            lr = self.optimization.step(update=positions > 0)
+        state = self.state
+        taken = take_step(self.setup, state, self.data, self.optimization, self.accelerator)
+        state.refused_steps = taken.refused_in_a_row
         state.step += 1
         state.stage_step += 1
-        row = {**asdict(self._place), "stage_step": state.stage_step, "loss": loss}
-        row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr}
-        row |= metrics | {"objective": {"name": stage.objective_name} | metrics.get("objective", {})}
-        row |= switches.row(metrics) | ({} if plan is None else {"rejection": plan.row})
-        row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
+        row = {**asdict(self._place), "stage_step": state.stage_step, **taken.row}
         self.directory.append("metrics", row)
         self.observer.step(row)
 

@@ -111,7 +111,7 @@ def test_an_interrupted_run_decides_as_an_uninterrupted_one(looping, tmp_path, m
 
     stopped.calls = 0
     with monkeypatch.context() as patch:
-        patch.setattr("distill.training.trainer.planned", stopped)
+        patch.setattr("distill.training.whole_step.planned", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(Recipe.model_validate(looping), tmp_path / "cut")
     again = resume(tmp_path / "cut")
