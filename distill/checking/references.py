@@ -57,9 +57,9 @@ def check_empty(sets: Sequence[NamedSet]) -> list[CheckFinding]:
 def check_lost_characters(sets: Sequence[NamedSet], models: Mapping[str, Transcriber]) -> list[CheckFinding]:
     """Return the share of the references' characters that a tokenizer loses when texts are encoded and decoded.
 
-    A character is lost if the decoded text has it less often. White space and timestamps are not counted, and both texts
-    are composed (Unicode NFC) or, of evaluation sets, normalized. The student learns labels without lost characters, and no
-    transcript can match a reference that has them.
+    A character is lost if the decoded text has it less often. White space and timestamps are not counted. Both texts
+    are composed (Unicode NFC) or, of evaluation sets, normalized. The student learns labels without lost characters,
+    and no transcript can match a reference that has them.
 
     Args:
         sets: All sets of the recipe.
