@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import check, evaluate, load_pair, preflight, probe, score, show, transcribe
+    from .checking.finding import CheckError
     from .data.extract import extract_audio
     from .data.hf.rows import utterances_from
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
@@ -40,6 +41,7 @@ __version__: str
 """As `overlap.version` reads it."""
 
 __all__ = [
+    "CheckError",
     "Filters",
     "LogitsError",
     "ManifestError",
@@ -75,6 +77,7 @@ __all__ = [
 
 _MODULES = {
     "api": ("check", "evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe"),
+    "checking.finding": ("CheckError",),
     "data.extract": ("extract_audio",),
     "data.hf.rows": ("utterances_from",),
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),

@@ -14,6 +14,7 @@ from overlap.estimates.number_formatting import count
 from overlap.estimates.summary import estimate
 
 from ..models import Transcriber
+from ..models.whisper import TIMESTAMP
 from .finding import CheckFinding
 from .sets import NamedSet, spread
 
@@ -56,9 +57,9 @@ def check_empty(sets: Sequence[NamedSet]) -> list[CheckFinding]:
 def check_lost_characters(sets: Sequence[NamedSet], models: Mapping[str, Transcriber]) -> list[CheckFinding]:
     """Return the share of the references' characters that a tokenizer loses when texts are encoded and decoded.
 
-    A character is lost if the decoded text has it less often. White space is not counted, and both texts are composed
-    (Unicode NFC) or, of evaluation sets, normalized. The student learns labels without lost characters, and no
-    transcript can match a reference that has them.
+    A character is lost if the decoded text has it less often. White space and timestamps are not counted. Both texts
+    are composed (Unicode NFC) or, of evaluation sets, normalized. The student learns labels without lost characters,
+    and no transcript can match a reference that has them.
 
     Args:
         sets: All sets of the recipe.
@@ -134,7 +135,7 @@ def _merged(rows: Sequence[CheckFinding], roles: Sequence[str]) -> CheckFinding:
 
 
 def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", TIMESTAMP.sub("", text))
 
 
 def _characters(text: str) -> Counter[str]:

@@ -105,6 +105,18 @@ def test_models_are_checked_where_no_manifest_is_there(supervised, tmp_path):
     assert sum(one.check == "end of text" for one in found.findings) == 2
 
 
+def test_a_recipe_without_a_teacher(supervised):
+    found = distill.check(Recipe.model_validate(supervised | {"teacher": None}), dry_run=False, quiet=True)
+    assert found.errors == ()
+    assert {one.check for one in found.findings} == {
+        "lines and audio",
+        "characters that tokenizers lose",
+        "end of text",
+        "free disk",
+        "memory of the largest batch",
+    }
+
+
 def test_a_drafted_recipe_passes(manifests, tmp_path, capsys):
     output = tmp_path / "mine.toml"
     words = ("--student", "demo:student", "--teacher", "demo:teacher", "--train", manifests["train"])
