@@ -20,6 +20,7 @@ from distill.teacher_data.confidence import Transcript
 from distill.teacher_data.labels import described, label, label_counts, labels
 from distill.teacher_data.making import journal_of, teacher_data
 from distill.timing import Stopwatch
+from distill.training.soft_switches import Mixture
 from distill.training.steps import on_policy_step, supervised_step, write
 from tests.distill.scoring.test_pair import shuffled
 from tests.distill.small_models import save_qwen3, save_whisper
@@ -169,7 +170,7 @@ def test_reference_and_off_policy_states_are_the_tokens_written(student, written
             "off_policy": {"fraction": 1.0, "states": "reference"},
         }
     )
-    transcripts = write(pair, batch, stage, Stopwatch(), draw=0.0)
+    transcripts = write(pair, batch, stage, Stopwatch(), Mixture(off_policy=True))
     outcome = on_policy_step(pair, batch, stage, SupportSettings(k=4), Stopwatch(), transcripts)
     assert outcome.seen.funnel.total == len(written) + 1
 

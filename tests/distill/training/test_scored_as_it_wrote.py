@@ -18,6 +18,7 @@ from distill.recipe import Recipe, Student, SupportSettings
 from distill.scoring.loading import load_student
 from distill.scoring.pair import Pair
 from distill.timing import Stopwatch
+from distill.training.soft_switches import Mixture
 from distill.training.steps import training_step
 from tests.distill.small_models import (
     save_glm_asr,
@@ -79,7 +80,7 @@ def step(student, teacher, **changes):
         batch,
         SupportSettings(k=4),
         Stopwatch(),
-        draw=0.0,
+        Mixture(off_policy="off_policy" in changes),
     )
     seen = outcome.seen
     variation = dict(zip(seen.sums.names, seen.sums.sums.sum(0).tolist(), strict=True))["total_variation"]
@@ -120,7 +121,9 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
     forward = student.score
     student.score = lambda *given: found.setdefault("scored", forward(*given))
     student.model.train()  # as a supervised step leaves it
-    training_step(stage(**OFF_POLICY), student, pair, batch, SupportSettings(k=4), Stopwatch(), draw=0.0)
+    training_step(
+        stage(**OFF_POLICY), student, pair, batch, SupportSettings(k=4), Stopwatch(), Mixture(off_policy=True)
+    )
     assert torch.equal(found["scored"], clean)
 
 
