@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from overlap.arguments import checked_arguments
@@ -10,12 +11,14 @@ from overlap.errors import UserError
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
+from ..normalize import normalizer as find_normalizer
 from ..probing import probe as probes
+from ..probing.no_speech import checked_clips, no_speech_reading
 from ..probing.result import ProbeResult
 from ..probing.round_trip import round_trip
 from ..progress.display import observed
 from ..progress.observer import Observer
-from ..recipe import Decoding, SupportSettings
+from ..recipe import Decoding, NoSpeech, SupportSettings
 from ..scoring.pair import Pair
 from .arguments import name_of, require_positive, resolve_pair
 
@@ -31,6 +34,8 @@ def probe(
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
     traced: int | None = None,
+    no_speech: NoSpeech | None = None,
+    normalizer: str = "basic",
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
@@ -48,6 +53,8 @@ def probe(
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
+        no_speech: Clips of silence and noise that both models transcribe; None reads none.
+        normalizer: Text normalizer before the words of these clips are counted.
         observer: Is told of progress.
         quiet: Without an observer, show none.
 
@@ -59,6 +66,7 @@ def probe(
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
     if traced is not None and traced < 0:
         raise UserError(f"traced = {traced}: must be at least 0; None traces all")
+    find_normalizer(normalizer)
     decoding = Decoding(max_new_tokens=max_new_tokens)
     support = SupportSettings(temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
@@ -66,6 +74,7 @@ def probe(
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)
+    clips = checked_clips(no_speech or NoSpeech(), utterances, (pair.student, pair.teacher), "no_speech")
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     with observed(observer, quiet=quiet) as watcher:
         probed = probes.probe(
@@ -86,10 +95,21 @@ def probe(
             batch_size=batch_size,
             progress=lambda done, total: watcher.work("teacher's tokens", done, total),
         )
+        without_speech = None
+        if clips:
+            without_speech = no_speech_reading(
+                pair,
+                AudioSource(AudioCache(max_mib=0.0, max_seconds=math.inf)),
+                clips,
+                decoding,
+                normalizer,
+                batch_size=batch_size,
+                progress=lambda done, total: watcher.work("clips without speech", done, total),
+            )
     sources = {"student": pair.student.name, "teacher": pair.teacher.name, "manifest": name_of(manifest)}
     cached = None
     if pair.server is not None:
         sources["teacher_url"] = pair.server.client.url
         if (cache := pair.server.cache) is not None:
             cached = cache.hits, cache.hits + cache.misses
-    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached)
+    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached, without_speech)

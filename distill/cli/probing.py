@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from overlap.errors import UserError
 
 from ..locations import require_places, require_writable
-from ..recipe import Server
+from ..recipe import NoSpeech, Server
 from .app import (
     AS_THEY_ARE,
     Amount,
@@ -44,6 +44,8 @@ def probe(
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
     preflight: bool = False,
     panel: bool = False,
+    no_speech: Annotated[NoSpeech, Parameter(name="*", group="Without speech")] = NoSpeech(),  # noqa: B008 (frozen)
+    normalizer: str = "basic",
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
@@ -71,6 +73,8 @@ def probe(
             is 1 on a problem.
         panel: Also print which positions other systems' rules would keep when they weight the loss, and how alike they
             choose; --json always has it. It needs a local teacher.
+        no_speech: Clips of silence and noise that both models also transcribe; off unless their numbers are given.
+        normalizer: Text normalizer before the words of these clips are counted.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -79,6 +83,10 @@ def probe(
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
     require_server(server, teacher_url)
+    if preflight and no_speech.n_clips:
+        raise UserError("--preflight transcribes no clips without speech; leave out --silence and --noise")
+    if not no_speech.n_clips and no_speech != NoSpeech():
+        raise UserError("there are no clips without speech to set: give --silence or --noise, the number of clips")
     if teacher_url is not None and panel:
         raise UserError(
             "--panel: rules read more of a teacher than a server shows; leave it out, or remove --teacher-url"
@@ -125,6 +133,8 @@ def probe(
         max_utterances=max_utterances,
         max_seconds=max_seconds,
         traced=None if output else 0,
+        no_speech=no_speech,
+        normalizer=normalizer,
     )
     if json_:
         print_json(result.to_dict())

@@ -10,6 +10,7 @@ from .filters import Filters
 from .gates import GateConfig
 from .loading import RecipeError, load_recipe
 from .models import Model, Student, Teacher
+from .no_speech import NoSpeech
 from .schema import Evaluation, Recipe, SupportSettings, TrackerName
 from .server import Server
 from .stages import (
@@ -32,6 +33,7 @@ __all__ = [
     "Filters",
     "GateConfig",
     "Model",
+    "NoSpeech",
     "Objective",
     "OffPolicy",
     "OnPolicyStage",

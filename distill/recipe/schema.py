@@ -22,6 +22,7 @@ from .gate_statistics import (
 )
 from .gates import NEEDS_INTERVALS, GateConfig, too_late, too_small
 from .models import Student, Teacher
+from .no_speech import NoSpeech
 from .normalizers import NormalizerName
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
 from .server import Server
@@ -73,6 +74,8 @@ class Probe(Section):
     """Whose transcripts are measured; `fixed` are the rollouts recorded when supervised training ended."""
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
+    no_speech: NoSpeech | None = None
+    """Clips of silence and noise that both models transcribe at each probe; None reads none. Gates do not read it."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
         """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`, and

@@ -16,9 +16,11 @@ from ..data.batch import AudioSource
 from ..data.data_sets import DataSets, Purpose, read_sets
 from ..data.line_findings import Finding, errors, lines_of
 from ..data.manifest import ManifestError, Utterance
+from ..data.no_speech import NoSpeechClip
 from ..limits import token_limit, with_token_limit
 from ..models import ModelError, Recognizer
 from ..normalize import normalizer
+from ..probing.no_speech import checked_clips
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
 from ..recipe.gates import NEEDS_INTERVALS, too_small
@@ -36,7 +38,8 @@ class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
     `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training` says which data
-    the models were trained on before; `findings` are doubtful and dropped lines, with reasons.
+    the models were trained on before; `findings` are doubtful and dropped lines, with reasons; `no_speech` are the
+    probe's clips without speech.
     """
 
     recipe: Recipe
@@ -49,6 +52,7 @@ class Setup:
     evaluations: tuple[tuple[Utterance, ...], ...]
     seen_in_training: tuple[SeenInTraining, ...]
     findings: tuple[Finding, ...] = ()
+    no_speech: tuple[NoSpeechClip, ...] = ()
 
     @property
     def teacher(self) -> Recognizer | ServedTeacher | None:
@@ -109,7 +113,15 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     recipe = _with_token_limits(recipe, stages, evaluations)
     seen = seen_in_training(recipe, stages, probe_set, evaluations)
     source, findings = AudioSource(cache), data.all_findings
-    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings)
+    clips = _no_speech(recipe, pair, probe_set)
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings, clips)
+
+
+def _no_speech(recipe: Recipe, pair: Pair | None, probed: Sequence[Utterance]) -> tuple[NoSpeechClip, ...]:
+    """Return the probe's clips without speech, checked against the models."""
+    if pair is None or recipe.probe is None or recipe.probe.no_speech is None:
+        return ()
+    return checked_clips(recipe.probe.no_speech, probed, (pair.student, pair.teacher), "probe.no_speech")
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:
