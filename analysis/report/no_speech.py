@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from overlap.definitions.no_speech_statistics import NO_SPEECH_STATISTICS
@@ -56,12 +57,14 @@ def no_speech_table(run: Run) -> PrintedTable | None:
     return PrintedTable(readings.reset_index(drop=True), heading, rows, notes, left=4)
 
 
-def _shown(readings: pd.DataFrame) -> pd.Series:
-    """Return which rows are shown."""
-    first = readings.groupby("visit")["step"].transform("min") == readings["step"]
-    last = readings.groupby("visit")["step"].transform("max") == readings["step"]
-    begins = (readings["visit"] == readings["visit"].min()) & first
-    return ((readings["model"] == "student") & (first | last)) | ((readings["model"] == "teacher") & begins)
+def _shown(readings: pd.DataFrame) -> np.ndarray:
+    """Return which rows are shown, [rows] bool."""
+    steps, by_visit = readings["step"].to_numpy(), readings.groupby("visit")["step"]
+    first = by_visit.transform("min").to_numpy() == steps
+    last = by_visit.transform("max").to_numpy() == steps
+    begins = (readings["visit"] == readings["visit"].min()).to_numpy() & first
+    student = (readings["model"] == "student").to_numpy()
+    return np.where(student, first | last, begins)
 
 
 def _most_frequent(clips: pd.DataFrame) -> str:

@@ -39,6 +39,7 @@ def probe(
     batch_size: Count = 16,
     max_utterances: Count | None = None,
     max_seconds: Amount = 30.0,
+    long: bool = False,
     output: Path | None = None,
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
@@ -65,6 +66,8 @@ def probe(
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones; the default is all, or 8 for a preflight.
         max_seconds: Longer utterances are refused.
+        long: Cut recordings that are longer than --max-seconds or a model's window at pauses, probe the pieces, and
+            break the statistics down by window: first, middle, last. It needs the extra "long".
         output: Parquet file for traces, one row per utterance; distill report and analysis.load read it.
         teacher_url: A server (vLLM, SGLang) that runs the teacher. Statistics that cannot be computed from its top-m
             tokens are reported as lower and upper bounds.
@@ -85,6 +88,8 @@ def probe(
     require_server(server, teacher_url)
     if preflight and no_speech.n_clips:
         raise UserError("--preflight transcribes no clips without speech; leave out --silence and --noise")
+    if preflight and long:
+        raise UserError("--preflight takes the first utterances as they are; leave out --long")
     if not no_speech.n_clips and no_speech != NoSpeech():
         raise UserError("there are no clips without speech to set: give --silence or --noise, the number of clips")
     if teacher_url is not None and panel:
@@ -132,6 +137,7 @@ def probe(
         batch_size=batch_size,
         max_utterances=max_utterances,
         max_seconds=max_seconds,
+        long=long,
         traced=None if output else 0,
         no_speech=no_speech,
         normalizer=normalizer,
