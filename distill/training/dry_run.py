@@ -45,6 +45,7 @@ EVERYTHING = Filters(
     max_repeats=None,
     min_characters_per_second=None,
     max_characters_per_second=None,
+    max_tokens_per_second=None,
     min_logprob=None,
     min_script_share=None,
 )

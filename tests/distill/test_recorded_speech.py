@@ -67,8 +67,8 @@ def test_probe_and_show_print_a_pair_of_real_models(whisper, utterances, recorde
 def test_a_long_recording_is_transcribed_as_well_as_its_utterances(whisper, recorded_speech, tmp_path, capsys):
     """Sentences of three speakers with pauses between, more than a minute: cut, decoded and joined again.
 
-    The sentences alone are read with the short window of the other tests. With the whole one their rate was 0.305: joined,
-    a window holds several sentences. Pieces as long as the short window make this model loop.
+    The sentences alone are read with the short window of the other tests. With the whole one their rate was 0.305:
+    joined, a window holds several sentences. Pieces as long as the short window make this model loop.
     """
     pytest.importorskip("silero_vad")
     every = read_manifest(recorded_speech / "data" / "read" / "test.jsonl")
