@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .data.sources import read_utterances
     from .drafting import draft_recipe
     from .progress.observer import Observer
-    from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
+    from .recipe import Filters, NoSpeech, Recipe, RecipeError, Transcription, load_recipe
     from .recipe.paths import shipped_recipes
     from .scoring.scores import LogitsError
     from .teacher_data.making import TeacherData, TeacherDataError
@@ -45,6 +45,7 @@ __all__ = [
     "Filters",
     "LogitsError",
     "ManifestError",
+    "NoSpeech",
     "Observer",
     "Recipe",
     "RecipeError",
@@ -84,7 +85,7 @@ _MODULES = {
     "data.sources": ("read_utterances",),
     "drafting": ("draft_recipe",),
     "scoring.scores": ("LogitsError",),
-    "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
+    "recipe": ("Filters", "NoSpeech", "Recipe", "RecipeError", "Transcription", "load_recipe"),
     "recipe.paths": ("shipped_recipes",),
     "teacher_data.making": ("TeacherData", "TeacherDataError"),
     "training.dry_run": ("dry_run",),

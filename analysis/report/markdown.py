@@ -30,6 +30,8 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Stages", _cells(one.stages.to_markdown())]
         else:
             parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
+        if one.no_speech is not None:
+            parts += ["### Without speech", _cells(one.no_speech.to_markdown())]
         if len(one.outside.frame):
             parts += ["### Tokens outside the teacher's set", _cells(one.outside.to_markdown())]
         if one.changes is not None:

@@ -24,6 +24,7 @@ from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .facts import NO_CONTROLS, stage_facts
 from .headline import NO_READINGS, headline
+from .no_speech import no_speech_table
 from .outside_teachers_set import outside_table
 from .thresholds import NAMES, Thresholds
 from .tokenizers import tokenizer_notes, tokenizer_rows
@@ -62,6 +63,7 @@ class Section:
         stages: The table of stages.
         changes: Changes of overlap over each stage on fixed rollouts; None if these were not traced.
         reading: The five numbers to read first, for the trace of a probe; None for a run.
+        no_speech: What both models write where nobody speaks; None for a run without such clips.
         outside: Tokens outside the teacher's set.
         decisions: One row for each gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
@@ -77,6 +79,7 @@ class Section:
     stages: StageTable
     changes: PrintedTable | None
     reading: PrintedTable | None
+    no_speech: PrintedTable | None
     outside: PrintedTable
     decisions: tuple[tuple[str, str, str, str, str], ...]
     about: tuple[tuple[str, str], ...]
@@ -108,6 +111,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         stages=stage_table(run),
         changes=changes,
         reading=None if reading is None else _reading_table(reading),
+        no_speech=no_speech_table(run),
         outside=outside,
         decisions=tuple(
             (

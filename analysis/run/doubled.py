@@ -15,6 +15,7 @@ ONCE = {
     "decisions.jsonl": (*_PLACE, "gate", "decision"),
     "evaluations.jsonl": (*_PLACE, "set", "model"),
     "probes": (*_PLACE, "states", "statistic"),
+    "no_speech": (*_PLACE, "model", "clip"),
     "traces": (*_PLACE, "states", "id"),
     "transcripts": ("id",),
 }

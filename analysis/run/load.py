@@ -17,6 +17,7 @@ from overlap.errors import UserError
 from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .kinds import Integer, required
+from .no_speech import no_speech_readings, read_no_speech
 from .probe_output import read_probe
 from .probe_sums import read_probe_sums
 from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
@@ -159,6 +160,24 @@ class Run:
         """
         folder = self.path / "probe_sums" if self.probed is None else None
         return read_probe_sums(folder, self.probes)
+
+    @cached_property
+    def no_speech_clips(self) -> pd.DataFrame:
+        """One row for each probe, model and clip without speech, with its transcript, read at first access.
+
+        Raises:
+            UserError: A file is damaged; names it and the columns.
+        """
+        return read_no_speech(self.path / "no_speech" if self.probed is None else None, self.probes)
+
+    @cached_property
+    def no_speech(self) -> pd.DataFrame:
+        """Invented words a minute, share of clips with words and share that never ends, with intervals over clips.
+
+        One row for each probe, `model`, `kind` of clip and `statistic`; no rows if the recipe's `[probe.no_speech]`
+        asked for no clips.
+        """
+        return no_speech_readings(self.no_speech_clips)
 
     @cached_property
     def traces(self) -> pd.DataFrame:

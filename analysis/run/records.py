@@ -246,6 +246,23 @@ class TokenRule(Place):
     n_undefined: Integer = needed("positions that are not in it")
 
 
+class NoSpeech(Place):
+    """One file per probe with clips without speech: one row per model and clip, in a file with the probe's name.
+
+    Invented words a minute, the share of clips with words and the share that never ends follow from it, with their
+    intervals (`overlap.estimates.no_speech`; `Run.no_speech` has them). Gates do not read it.
+    """
+
+    model: Literal["student", "teacher"] = needed("that transcribed")
+    kind: Literal["silence", "noise"] = needed("what is heard")
+    clip: Text = needed("name of the clip; the same settings give the same clips")
+    seconds: Number = needed("of the clip")
+    words: Integer = needed("of the transcript after normalization; mixed tokens if the normalizer requires them")
+    finished: Boolean = needed("whether the transcript ends by itself")
+    text: Text = needed("the transcript")
+    normalizer: Text = needed("its name and version")
+
+
 class Utterance(Place):
     """What a trace says of an utterance as a whole."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from overlap.arguments import checked_arguments
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
+from ..data.long_recordings import in_pieces, longest_piece
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.evaluation import evaluate as evaluate_utterances
 from ..normalize import normalizer as find_normalizer
@@ -31,6 +34,7 @@ def evaluate(
     batch_size: int = 16,
     max_new_tokens: int | None = None,
     max_seconds: float = 30.0,
+    long: bool = False,
     dtype: Dtype = "float32",
     device: torch.device | str | None = None,
     trust_remote_code: bool = False,
@@ -49,6 +53,8 @@ def evaluate(
         batch_size: Utterances in a batch.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
+        long: Cut recordings that are longer than `max_seconds` or a model's window at pauses (extra `long`) and score
+            the joined transcripts, instead of refusing them.
         dtype: As for `load_pair`, like the next five.
         device: Device; None uses an accelerator if there is one, else the CPU.
         trust_remote_code: Run Python code of the checkpoint.
@@ -68,10 +74,21 @@ def evaluate(
     require_positive(batch_size=batch_size, max_seconds=max_seconds)
     decoding = Decoding(max_new_tokens=max_new_tokens)
     how = loading(dtype, device, trust_remote_code, prompt_format, chat_template_kwargs, timestamps)
-    data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
+    data = read_for(Purpose("evaluation"), manifest, max_seconds=math.inf if long else max_seconds)
     recognizer = loaded(model, how)
-    utterances = data.checked_one(recognizer)
     with observed(observer, quiet=quiet) as watcher:
+        pieces = None
+        utterances = data.sets[0]
+        if long:
+            pieces = in_pieces(
+                utterances,
+                longest_piece([recognizer], max_seconds),
+                progress=lambda done, total: watcher.work("finding pauses", done, total),
+            )
+            read = replace(data, purposes=(Purpose(),), sets=(pieces.utterances,)).checked_one(recognizer)
+            pieces = replace(pieces, utterances=tuple(read))
+        else:
+            utterances = data.checked_one(recognizer)
         return evaluate_utterances(
             recognizer,
             AudioSource(AudioCache(max_seconds=max_seconds)),
@@ -80,5 +97,6 @@ def evaluate(
             decoding=decoding,
             batch_size=batch_size,
             progress=lambda done, total: watcher.work("transcribing", done, total),
-            checked=True,
+            checked=not long,
+            pieces=pieces,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
@@ -10,12 +12,16 @@ from overlap.errors import UserError
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
+from ..data.long_recordings import in_pieces, longest_piece
+from ..normalize import normalizer as find_normalizer
 from ..probing import probe as probes
+from ..probing.no_speech import checked_clips, no_speech_reading
 from ..probing.result import ProbeResult
 from ..probing.round_trip import round_trip
+from ..probing.windows import WindowStrata
 from ..progress.display import observed
 from ..progress.observer import Observer
-from ..recipe import Decoding, SupportSettings
+from ..recipe import Decoding, NoSpeech, SupportSettings
 from ..scoring.pair import Pair
 from .arguments import name_of, require_positive, resolve_pair
 
@@ -30,7 +36,10 @@ def probe(
     batch_size: int = 16,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
+    long: bool = False,
     traced: int | None = None,
+    no_speech: NoSpeech | None = None,
+    normalizer: str = "basic",
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
@@ -47,7 +56,11 @@ def probe(
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
+        long: Cut recordings that are longer than `max_seconds` or a model's window at pauses (extra `long`), probe
+            the pieces, and break the statistics down by window.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
+        no_speech: Clips of silence and noise that both models transcribe; None reads none.
+        normalizer: Text normalizer before the words of these clips are counted.
         observer: Is told of progress.
         quiet: Without an observer, show none.
 
@@ -59,13 +72,19 @@ def probe(
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
     if traced is not None and traced < 0:
         raise UserError(f"traced = {traced}: must be at least 0; None traces all")
+    find_normalizer(normalizer)
     decoding = Decoding(max_new_tokens=max_new_tokens)
     support = SupportSettings(temperature=temperature)
-    data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
+    data = read_for(Purpose(first=max_utterances), manifest, max_seconds=math.inf if long else max_seconds)
     pair = resolve_pair(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
+    pieces = None
+    if long:
+        pieces = in_pieces(data.sets[0], longest_piece((pair.student, pair.teacher), max_seconds))
+        data = replace(data, sets=(pieces.utterances,))
     utterances = data.checked_one(pair.student, pair.teacher)
+    clips = checked_clips(no_speech or NoSpeech(), utterances, (pair.student, pair.teacher), "no_speech")
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     with observed(observer, quiet=quiet) as watcher:
         probed = probes.probe(
@@ -86,10 +105,22 @@ def probe(
             batch_size=batch_size,
             progress=lambda done, total: watcher.work("teacher's tokens", done, total),
         )
+        without_speech = None
+        if clips:
+            without_speech = no_speech_reading(
+                pair,
+                AudioSource(AudioCache(max_mib=0.0, max_seconds=math.inf)),
+                clips,
+                decoding,
+                normalizer,
+                batch_size=batch_size,
+                progress=lambda done, total: watcher.work("clips without speech", done, total),
+            )
+    strata = None if pieces is None else WindowStrata.from_probe(probed, pieces)
     sources = {"student": pair.student.name, "teacher": pair.teacher.name, "manifest": name_of(manifest)}
     cached = None
     if pair.server is not None:
         sources["teacher_url"] = pair.server.client.url
         if (cache := pair.server.cache) is not None:
             cached = cache.hits, cache.hits + cache.misses
-    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached)
+    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached, without_speech, strata)

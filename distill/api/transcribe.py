@@ -32,6 +32,7 @@ def transcribe(
     teacher_url: str | None = None,
     server: Server | None = None,
     max_seconds: float = 30.0,
+    long: bool = False,
     normalizer: str = "basic",
     observer: Observer | None = None,
     quiet: bool = False,
@@ -51,6 +52,8 @@ def transcribe(
         teacher_url: A server (vLLM, SGLang) that runs it.
         server: Settings of the server's requests.
         max_seconds: Longer utterances cannot be used.
+        long: Cut recordings that are longer than `max_seconds` or a model's window at pauses (extra `long`): the
+            manifest has a line for each piece, and `.stitched.jsonl` beside it the joined transcripts.
         normalizer: Text normalizer of the error rates, if the manifest has references.
         observer: Is told of progress.
         quiet: Without an observer, show none.
@@ -76,6 +79,7 @@ def transcribe(
             filters=filters,
             device=usable_device(device),
             max_seconds=max_seconds,
+            long=long,
             normalizer=normalizer,
             progress=lambda done, total: watcher.work("transcribing", done, total),
         )

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from overlap.errors import UserError
 
 from ..locations import require_places, require_writable
-from ..recipe import Server
+from ..recipe import NoSpeech, Server
 from .app import (
     AS_THEY_ARE,
     Amount,
@@ -39,11 +39,14 @@ def probe(
     batch_size: Count = 16,
     max_utterances: Count | None = None,
     max_seconds: Amount = 30.0,
+    long: bool = False,
     output: Path | None = None,
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
     preflight: bool = False,
     panel: bool = False,
+    no_speech: Annotated[NoSpeech, Parameter(name="*", group="Without speech")] = NoSpeech(),  # noqa: B008 (frozen)
+    normalizer: str = "basic",
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
@@ -63,6 +66,8 @@ def probe(
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones; the default is all, or 8 for a preflight.
         max_seconds: Longer utterances are refused.
+        long: Cut recordings that are longer than --max-seconds or a model's window at pauses, probe the pieces, and
+            break the statistics down by window: first, middle, last. It needs the extra "long".
         output: Parquet file for traces, one row per utterance; distill report and analysis.load read it.
         teacher_url: A server (vLLM, SGLang) that runs the teacher. Statistics that cannot be computed from its top-m
             tokens are reported as lower and upper bounds.
@@ -71,6 +76,8 @@ def probe(
             is 1 on a problem.
         panel: Also print which positions other systems' rules would keep when they weight the loss, and how alike they
             choose; --json always has it. It needs a local teacher.
+        no_speech: Clips of silence and noise that both models also transcribe; off unless their numbers are given.
+        normalizer: Text normalizer before the words of these clips are counted.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -79,6 +86,12 @@ def probe(
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
     require_server(server, teacher_url)
+    if preflight and no_speech.n_clips:
+        raise UserError("--preflight transcribes no clips without speech; leave out --silence and --noise")
+    if preflight and long:
+        raise UserError("--preflight takes the first utterances as they are; leave out --long")
+    if not no_speech.n_clips and no_speech != NoSpeech():
+        raise UserError("there are no clips without speech to set: give --silence or --noise, the number of clips")
     if teacher_url is not None and panel:
         raise UserError(
             "--panel: rules read more of a teacher than a server shows; leave it out, or remove --teacher-url"
@@ -124,7 +137,10 @@ def probe(
         batch_size=batch_size,
         max_utterances=max_utterances,
         max_seconds=max_seconds,
+        long=long,
         traced=None if output else 0,
+        no_speech=no_speech,
+        normalizer=normalizer,
     )
     if json_:
         print_json(result.to_dict())

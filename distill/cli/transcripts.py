@@ -32,6 +32,7 @@ def evaluate(
     batch_size: Count = 16,
     max_new_tokens: Count | None = None,
     max_seconds: Amount = 30.0,
+    long: bool = False,
     output: Path | None = None,
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
@@ -46,6 +47,8 @@ def evaluate(
         batch_size: Utterances in a batch.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
+        long: Cut recordings that are longer than --max-seconds or the model's window at pauses, and score the joined
+            transcripts. It needs the extra "long".
         output: Parquet file for transcripts with their errors, one row per utterance.
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
@@ -66,10 +69,11 @@ def evaluate(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         max_seconds=max_seconds,
+        long=long,
         **loading.arguments,
     )
     if json_:
-        print_json({"model": model, "manifest": manifest} | evaluation.score.to_dict())
+        print_json({"model": model, "manifest": manifest} | evaluation.to_dict())
     else:
         print(evaluation)
     if output:
@@ -90,6 +94,7 @@ def transcribe(
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*", group="Server")] = Server(),  # noqa: B008 (frozen)
     max_seconds: Amount = 30.0,
+    long: bool = False,
     normalizer: str = "basic",
     json_: JsonFlag = False,
 ) -> None:
@@ -109,6 +114,8 @@ def transcribe(
         teacher_url: A server (vLLM, SGLang) that runs the teacher.
         server: Settings of the server's requests.
         max_seconds: Longer utterances cannot be used.
+        long: Cut recordings that are longer than --max-seconds or the teacher's window at pauses: the manifest has a
+            line for each piece, and OUTPUT.stitched.jsonl the joined transcripts. It needs the extra "long".
         normalizer: Text normalizer of the error rates, if the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -132,6 +139,7 @@ def transcribe(
         teacher_url=teacher_url,
         server=server,
         max_seconds=max_seconds,
+        long=long,
         normalizer=normalizer,
     )
     if json_:

@@ -156,7 +156,10 @@ def _inputs(use: Use, model: Transcriber) -> Iterator[Finding]:
             continue
         if window is not None and seconds > window + _ROUNDING_SECONDS:
             message = f"{utterance.audio} lasts {seconds:.3f} s, the window of {model.name!r} is {window:g} s"
-            remedy = "split it by begin_time and end_time, or leave the line out; audio is never truncated silently"
+            remedy = (
+                "split it by begin_time and end_time, cut it at pauses (--long of evaluate, transcribe and probe), or "
+                "leave the line out; audio is never truncated silently"
+            )
             yield Finding.about(utterance, "audio", message, remedy)
 
 

@@ -78,8 +78,8 @@ def check_length(utterance: Utterance, seconds: float, max_seconds: float) -> No
         fail(
             utterance,
             f"lasts {seconds:.3f} s, longer than the limit of {max_seconds:g} s",
-            "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer audio: "
-            "it is never truncated silently",
+            "split it by begin_time and end_time, leave it out, cut it at pauses (--long of evaluate, transcribe and "
+            "probe), or raise max_seconds if the model takes longer audio: it is never truncated silently",
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..data.audio import duration
 from ..data.batch import AudioSource
 from ..data.labels import checked_labels
+from ..data.long_recordings import Pieces
 from ..data.manifest import Utterance, require_text
 from ..files import write_rows
 from ..models import Transcriber
@@ -30,17 +31,24 @@ class Evaluation:
             `speaker` (as text, or None); and for words (mixed tokens if the normalizer requires them) and characters
             after normalization, `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
             `words.insertions`, `tokens.errors`, `characters.errors` and so on.
+        pieces: How long recordings were cut; None if they were not allowed.
     """
 
     score: TranscriptScore
     rows: list[dict[str, Any]]
+    pieces: Pieces | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the rows there, as Parquet."""
         write_rows(Path(path), self.rows)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return rates and counts as JSON can hold them, and with long recordings how they were cut."""
+        cut = {} if self.pieces is None else {"long_recordings": self.pieces.to_dict()}
+        return self.score.to_dict() | cut
+
     def __str__(self) -> str:
-        return str(self.score)
+        return "\n".join(filter(None, [str(self.score), self.pieces and self.pieces.line]))
 
 
 def evaluate(
@@ -53,6 +61,7 @@ def evaluate(
     batch_size: int = 32,
     progress: Progress | None = None,
     checked: bool = False,
+    pieces: Pieces | None = None,
 ) -> Evaluation:
     """Return the corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
 
@@ -65,6 +74,7 @@ def evaluate(
         batch_size: Utterances at once.
         progress: Called after each batch.
         checked: The utterances are already checked: each has a plain-text reference.
+        pieces: The same utterances with long recordings in pieces, whose transcripts are joined before they are scored.
 
     Raises:
         ManifestError: An utterance without reference text, or with unknown control tokens in it.
@@ -74,11 +84,13 @@ def evaluate(
         require_text(utterances, "evaluation")
         utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
-    texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    read = utterances if pieces is None else pieces.utterances
+    texts = transcribe(recognizer, source, read, decoding, batch_size=batch_size, progress=progress)
+    texts = texts if pieces is None else pieces.stitched(texts)
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
     score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
-    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
+    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances], pieces)
 
 
 def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:

@@ -15,8 +15,10 @@ from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
 
 from ..files import write_rows
+from .no_speech import NoSpeechReading
 from .probe import StateProbe
 from .round_trip import RoundTrip
+from .windows import WindowStrata
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class ProbeResult:
         round_trip: The check whether the teacher's own transcripts are encoded to the same tokens again.
         references: Texts of the manifest by utterance id, None where it has none.
         cached: With a server's cache: number of cached responses, and of all.
+        windows: The statistics by window, where long recordings were allowed; else None.
+        no_speech: What both models wrote on clips without speech; None without such clips.
     """
 
     sources: Mapping[str, str]
@@ -36,6 +40,8 @@ class ProbeResult:
     round_trip: RoundTrip
     references: Mapping[str, str | None] = field(repr=False)
     cached: tuple[int, int] | None = None
+    no_speech: NoSpeechReading | None = None
+    windows: WindowStrata | None = None
 
     @property
     def summary(self) -> overlap.OverlapSummary:
@@ -98,6 +104,10 @@ class ProbeResult:
             tree["bounds"] = self.bounds.to_summary().to_dict()
         if self.panel:
             tree["shadow_panel"] = self.panel.to_dict()
+        if self.windows:
+            tree["windows"] = self.windows.to_dict()
+        if self.no_speech:
+            tree["no_speech"] = self.no_speech.to_dict()
         return tree
 
     def write(self, path: str | Path) -> None:
@@ -114,14 +124,14 @@ class ProbeResult:
         return f"{named}: {len(self.references):,} utterances, on the student's rollouts"
 
     def __str__(self) -> str:
-        tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage))
+        tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage, self.windows, self.no_speech))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
         """Return the five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
-        tables = (self.summary, self.bounds, self.coverage, self.panel)
+        tables = (self.summary, self.bounds, self.coverage, self.panel, self.windows, self.no_speech)
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
         return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"

@@ -11,6 +11,7 @@ from .filters import Filters
 from .gates import GateConfig
 from .loading import RecipeError, load_recipe
 from .models import Model, Student, Teacher
+from .no_speech import NoSpeech
 from .off_policy import OffPolicy, Reject
 from .schema import Evaluation, Recipe, SupportSettings, TrackerName
 from .server import Server
@@ -30,6 +31,7 @@ __all__ = [
     "Filters",
     "GateConfig",
     "Model",
+    "NoSpeech",
     "Objective",
     "OffPolicy",
     "OnPolicyStage",

@@ -52,14 +52,19 @@ class Filters(Section):
     unfinished: Literal["drop", "keep"] = "drop"
     """Transcripts that reached max_new_tokens."""
     max_compression: Limit[Annotated[float, Field(ge=1.0)]] = 2.4
-    """Largest ratio of the text's bytes to its bytes after zlib, or "off". Loops compress well; sentences without loops
-    have about 1."""
+    """Largest ratio of the text's bytes to its bytes after zlib, or "off": the statistic `repetition`, which
+    `reject.repetition` of an on-policy stage limits for rollouts. Loops compress well; sentences without loops have
+    about 1."""
     max_repeats: Limit[PositiveInt] = 10
     """Most consecutive repetitions of a letter, word or phrase, or "off". Finds a short loop at the end of a text."""
     min_characters_per_second: Limit[NonNegative] = 0.5
     """Fewest letters and digits per second of audio, or "off". With fewer, most of the audio was not transcribed."""
     max_characters_per_second: Limit[Positive] = 40.0
     """Most letters and digits per second of audio, or "off". Nobody speaks faster."""
+    max_tokens_per_second: Limit[Positive] = None
+    """Most tokens of the teacher per second of audio, or "off". Also finds loops of tokens that the text does not show,
+    such as blanks; a student with the teacher's vocabulary would learn them. `reject.tokens_per_second` of an on-policy
+    stage is the same for rollouts."""
     min_logprob: Limit[Annotated[float, Field(le=0.0)]] = -1.0
     """Lowest mean log-probability of the tokens, in nats, or "off"."""
     min_script_share: Limit[Probability] = 0.5

@@ -45,6 +45,8 @@ USUAL: dict[str, tuple[str, ...]] = {
     "stages.*.manifest": ("train_dataset", "dataset", "dataset_name", "train_manifest", "data", "train_file"),
     "stages.*.bucket_batches": ("group_by_length", "length_grouping"),
     "stages.*.objective": ("loss", "loss_type", "kl", "distillation_loss"),
+    "stages.*.filters.max_compression": ("max_repetition", "compression_ratio_threshold", "max_compression_ratio"),
+    "stages.*.filters.min_logprob": ("logprob_threshold", "min_confidence"),
     "stages.*.off_policy.fraction": ("lmbda", "lambda", "lam"),
     "stages.*.rollout.max_new_tokens": ("max_completion_length", "generation_max_length", "max_tokens"),
     "stages.*.rollout.sample": ("do_sample",),

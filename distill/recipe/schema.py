@@ -10,6 +10,7 @@ from overlap.errors import UserError
 
 from .gate_statistics import readings_of
 from .models import Student, Teacher
+from .no_speech import NoSpeech
 from .normalizers import NormalizerName
 from .readings_exist import check_gate, check_share
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
@@ -62,6 +63,8 @@ class Probe(Section):
     """Whose transcripts are measured; `fixed` are the rollouts recorded when supervised training ended."""
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
+    no_speech: NoSpeech | None = None
+    """Clips of silence and noise that both models transcribe at each probe; None reads none. Gates do not read it."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
         """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`, and

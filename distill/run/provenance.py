@@ -31,7 +31,8 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     manifests |= {section.manifest for section in (recipe.probe, *recipe.evaluations) if section}
     identities = {source: identity(source) for source in sorted(manifests)}
     noises = [one for stage in recipe.stages for one in stage.augment if isinstance(one, Noise)]
-    backgrounds = sorted({one.background for one in noises if one.background is not None})
+    alone = [recipe.probe.no_speech] if recipe.probe and recipe.probe.no_speech else []
+    backgrounds = sorted({one.background for one in (*noises, *alone) if one.background is not None})
     return {
         "recipe": dumped,
         "recipe_sha256": hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest(),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from overlap.estimates.sequences import repetition
+from overlap.estimates.sequences import repetition, token_rate
 
 from ..normalize import normalizer
 from ..recipe import Filters
@@ -42,6 +42,7 @@ def measures(transcript: Transcript | None, seconds: float, language: str | None
         "max_repeats": repeats(text) if characters else math.nan,
         "min_characters_per_second": rate,
         "max_characters_per_second": rate,
+        "max_tokens_per_second": token_rate(transcript.n_tokens, seconds),
         "min_logprob": math.nan if transcript.logprob is None else transcript.logprob,
         "min_script_share": script_share(text, language),
         "unusable_audio": 0.0,

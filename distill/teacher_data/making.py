@@ -23,8 +23,8 @@ from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.data_sets import Manifest, Purpose, read_for
 from ..data.extract import extract_audio
+from ..data.long_recordings import in_pieces, longest_piece
 from ..data.manifest import Utterance, audio_files, write_manifest
-from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..evaluation.transcribe import Progress
 from ..files import write_atomically, writing
 from ..limits import with_token_limit
@@ -42,11 +42,11 @@ from .filters import dropped_by, measures
 from .job import SKIP, run_job
 from .journal import Row
 from .labels import TRANSCRIPT, described
+from .references import REFERENCE, scores_of
+from .stitching import stitched_recordings
 from .summary import Example, FilterCount, TeacherDataSummary
 
-_WRITTEN = ("summary.json", "dropped.jsonl")
-REFERENCE = "reference"
-"""Extra field of the manifest with its original text."""
+_WRITTEN = ("summary.json", "dropped.jsonl", "stitched.jsonl")
 
 
 class TeacherDataError(UserError):
@@ -66,11 +66,13 @@ class TeacherData:
         kept: Utterances that the filters keep.
         dropped: Utterances that they drop.
         summary: Counts and reasons.
+        stitched: All recordings with joined transcripts, if some were cut.
     """
 
     kept: tuple[Utterance, ...]
     dropped: tuple[Utterance, ...]
     summary: TeacherDataSummary
+    stitched: tuple[Utterance, ...] = ()
 
     def write(self, output: Path) -> None:
         """Write the manifests and the summary, the manifest of what is kept last; stored audio goes to `out.audio`.
@@ -78,9 +80,9 @@ class TeacherData:
         Raises:
             TeacherDataError: Nothing is kept; the other files are written.
         """
-        summarized, dropped = (_sibling(output, name) for name in _WRITTEN)
+        summarized, dropped, stitched = (_sibling(output, name) for name in _WRITTEN)
         write_atomically(summarized, dumps(self.summary.to_dict(), indent=2) + "\n")
-        for path, utterances in ((dropped, self.dropped), (output, self.kept)):
+        for path, utterances in ((dropped, self.dropped), (stitched, self.stitched), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.
                 with writing(path):
@@ -156,7 +158,7 @@ def teacher_data(
             for name in Filters.model_fields
         ),
         padding_share=padding_share(job.seconds, job.batches),
-        scores=_scores(judged, normalizer) if normalizer else {},
+        scores=scores_of({"all": [item.utterance for item in judged], "kept": kept}, normalizer) if normalizer else {},
         n_ids_known=len(known),
         n_recut=sum(
             is_recut(teacher, row["text"], row["token_ids"], ids, row["finished"]) is True
@@ -175,6 +177,7 @@ def transcribe_manifest(
     filters: Filters | None = None,
     device: torch.device | str = "cpu",
     max_seconds: float = 30.0,
+    long: bool = False,
     normalizer: str = "basic",
     progress: Progress | None = None,
 ) -> TeacherData:
@@ -188,6 +191,7 @@ def transcribe_manifest(
         filters: What is dropped.
         device: Device of a teacher that is loaded here.
         max_seconds: Longer utterances cannot be used.
+        long: Cut longer recordings, and those longer than the teacher's window, at pauses.
         normalizer: Normalizer for scoring the texts against existing references.
         progress: Called with utterances done, at the start and after each batch.
 
@@ -207,7 +211,13 @@ def transcribe_manifest(
     refuse_if_at_work(*_lock_and_record(output), str(output))
     find_normalizer(normalizer)
     strict = filters.unusable_audio == "fail"
-    data = read_for(Purpose(), manifest, max_seconds=max_seconds, audio="headers" if strict else "unread", remedy=SKIP)
+    data = read_for(
+        Purpose(),
+        manifest,
+        max_seconds=math.inf if long else max_seconds,
+        audio="headers" if strict else "unread",
+        remedy=SKIP,
+    )
     read = str(manifest) if isinstance(manifest, str | Path) else None
     for written in (output, *(_sibling(output, name) for name in (*_WRITTEN, "journal.jsonl"))):
         refuse_to_replace(written, str(output), [("the manifest", read), *audio_files(data.sets[0])])
@@ -216,6 +226,8 @@ def transcribe_manifest(
     if isinstance(teacher, Teacher):
         # Rollout and score share the encoder's outputs, which are not needed afterwards.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
+    pieces = in_pieces(data.sets[0], longest_piece([teacher], max_seconds)) if long else None
+    data = data if pieces is None else replace(data, sets=(pieces.utterances,))
     utterances = data.checked_one(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
     lock, record = _lock_and_record(output)
@@ -231,6 +243,11 @@ def transcribe_manifest(
                 normalizer=normalizer,
                 progress=progress,
             )
+            if pieces is not None:
+                recordings = stitched_recordings((*made.kept, *made.dropped), pieces)
+                scores = {**made.summary.scores, **scores_of({"recordings": recordings}, normalizer)}
+                summary = replace(made.summary, scores=scores, pieces=pieces)
+                made = replace(made, stitched=recordings if pieces.n_cut else (), summary=summary)
             made.write(output)
         except (KeyboardInterrupt, OSError) as error:
             error.add_note(
@@ -280,16 +297,3 @@ def _judge(
     known = utterance.text is not None and TRANSCRIPT not in utterance.extra
     extra = {**utterance.extra, **({REFERENCE: utterance.text} if known else {}), TRANSCRIPT: transcript}
     return _Judged(replace(utterance, text=text, extra=extra), measured, dropped)
-
-
-def _scores(judged: Sequence[_Judged], normalizer: str) -> dict[str, TranscriptScore]:
-    scores: dict[str, TranscriptScore] = {}
-    for name, items in (("all", judged), ("kept", [item for item in judged if not item.dropped_by])):
-        scored = [
-            u for u in (i.utterance for i in items) if u.text is not None and isinstance(u.extra.get(REFERENCE), str)
-        ]
-        if scored:
-            references = {u.id: u.extra[REFERENCE] for u in scored}
-            texts, speakers = {u.id: u.text or "" for u in scored}, {u.id: u.extra.get("speaker") for u in scored}
-            scores[name] = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
-    return scores

@@ -12,6 +12,7 @@ import numpy as np
 from overlap.estimates.table_formatting import text_table
 from overlap.plain_json import plain
 
+from ..data.long_recordings import Pieces
 from ..evaluation.scoring import TranscriptScore
 from ..recipe import Filters
 
@@ -109,6 +110,8 @@ class TeacherDataSummary:
         scores: Error rates against references, of `all` utterances that have one and of the `kept` ones among them.
         n_ids_known: Transcripts with known tokens.
         n_recut: Those of them whose text the teacher's tokenizer encodes to other tokens.
+        pieces: How long recordings were cut; their transcripts are then counted by piece, and `recordings` among the
+            scores are of the joined ones.
     """
 
     teacher: str
@@ -121,6 +124,7 @@ class TeacherDataSummary:
     scores: Mapping[str, TranscriptScore]
     n_ids_known: int = 0
     n_recut: int = 0
+    pieces: Pieces | None = None
 
     @property
     def reasons(self) -> str:
@@ -162,6 +166,8 @@ class TeacherDataSummary:
             "round_trip": {"n_judged": self.n_ids_known, "n_recut": self.n_recut},
             "scores": {name: score.to_dict() for name, score in self.scores.items()},
         }
+        if self.pieces is not None:
+            tree["long_recordings"] = self.pieces.to_dict()
         return plain(tree)
 
     def __str__(self) -> str:
@@ -184,6 +190,8 @@ class TeacherDataSummary:
         ]
         if not math.isnan(self.padding_share):
             lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
+        if self.pieces is not None and self.pieces.line:
+            lines.append(self.pieces.line)
         lines += [f"dropped by {f.name}: {'; '.join(map(str, f.examples))}" for f in self.filters if f.examples]
         if self.n_recut:
             lines.append(

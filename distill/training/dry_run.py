@@ -42,6 +42,7 @@ EVERYTHING = Filters(
     max_repeats=None,
     min_characters_per_second=None,
     max_characters_per_second=None,
+    max_tokens_per_second=None,
     min_logprob=None,
     min_script_share=None,
 )
@@ -208,4 +209,5 @@ def _longest_first(setup: Setup) -> Setup:
         recipe,
         [section.model_copy(update={"max_new_tokens": BRIEF, "every": None}) for section in recipe.evaluations],
     )
-    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluations=evaluations)
+    no_speech = setup.no_speech[-1:]
+    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluations=evaluations, no_speech=no_speech)

@@ -19,6 +19,7 @@ from overlap.plain_json import dumps, number
 
 from ..data.manifest import Utterance
 from ..evaluation.evaluation import counted, evaluate
+from ..files import write_atomically, write_parquet
 from ..models import Transcriber
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
@@ -26,7 +27,8 @@ from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
 from ..run.probe_sums import as_kept, last_sums, write_sums
 from ..run.provenance import changed_since
-from ..run.run_directory import TOKEN_RULES, TRACES, RunDirectory, damaged, read_json, write_atomically, write_parquet
+from ..run.run_directory import NO_SPEECH, TOKEN_RULES, TRACES, RunDirectory, damaged, read_json
+from .no_speech import NoSpeechProbe
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
@@ -63,6 +65,7 @@ class Monitor:
         self.decoding = probe_decoding(setup.recipe)
         self._teacher_rollouts: Rollouts | None = None
         self._fixed_rollouts = fixed_rollouts(run.path)
+        self._no_speech = NoSpeechProbe(setup, observer)
 
     def probe(
         self, place: Place, *, record_fixed: bool, trace: bool = False, changes: Collection[str] = ()
@@ -119,10 +122,11 @@ class Monitor:
             traces += [asdict(place) | row for row in self._scored(result.traces)]
         self.run.append_probes(place.file, rows)
         self.observer.probe(rows)
-        for folder, found in ((TRACES, traces), (TOKEN_RULES, rules)):
+        without_speech = [asdict(place) | row for row in self._no_speech.rows(self.decoding)]
+        for folder, found in ((TRACES, traces), (TOKEN_RULES, rules), (NO_SPEECH, without_speech)):
             if found and self.run.writer:
                 path = self.run.path / folder / f"{place.file}.parquet"
-                path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack the second
+                path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack the last two
                 write_parquet(path, pd.DataFrame(found))
         sums = {states: as_kept(result.sums) for states, result in probed.items()}
         if self.run.writer:

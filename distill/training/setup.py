@@ -16,8 +16,10 @@ from ..data.batch import AudioSource
 from ..data.data_sets import DataSets
 from ..data.line_findings import Finding
 from ..data.manifest import Utterance
+from ..data.no_speech import NoSpeechClip
 from ..limits import token_limit, with_token_limit
 from ..models import ModelError, Recognizer
+from ..probing.no_speech import checked_clips
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
 from ..recipe.readers import readers_of
@@ -36,7 +38,8 @@ class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
     `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training` says which data
-    the models were trained on before; `findings` are doubtful and dropped lines, with reasons.
+    the models were trained on before; `findings` are doubtful and dropped lines, with reasons; `no_speech` are the
+    probe's clips without speech.
     """
 
     recipe: Recipe
@@ -49,6 +52,7 @@ class Setup:
     evaluations: tuple[tuple[Utterance, ...], ...]
     seen_in_training: tuple[SeenInTraining, ...]
     findings: tuple[Finding, ...] = ()
+    no_speech: tuple[NoSpeechClip, ...] = ()
 
     @property
     def teacher(self) -> Recognizer | ServedTeacher | None:
@@ -170,7 +174,15 @@ def settled(
     recipe = _with_token_limits(recipe, stages, evaluations)
     seen = seen_in_training(recipe, stages, probe_set, evaluations)
     source, findings = AudioSource(cache), data.all_findings
-    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings)
+    clips = _no_speech(recipe, pair, probe_set)
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings, clips)
+
+
+def _no_speech(recipe: Recipe, pair: Pair | None, probed: Sequence[Utterance]) -> tuple[NoSpeechClip, ...]:
+    """Return the probe's clips without speech, checked against the models."""
+    if pair is None or recipe.probe is None or recipe.probe.no_speech is None:
+        return ()
+    return checked_clips(recipe.probe.no_speech, probed, (pair.student, pair.teacher), "probe.no_speech")
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, label_of
 from overlap.definitions.definition import Definition
+from overlap.definitions.no_speech_statistics import NO_SPEECH_STATISTICS
 from overlap.definitions.readiness import READINESS
 
 _QUOTED = re.compile(r"\{\{(.+?)\}\}")
@@ -17,6 +18,7 @@ def page() -> str:
     sections = (
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
         ("Statistics of one sequence", "`overlap.estimates.sequences`", SEQUENCE_STATISTICS),
+        ("Statistics of clips without speech", "`overlap.estimates.no_speech`", NO_SPEECH_STATISTICS),
         ("Statistics between two checkpoints", "`overlap.statistics.gain`", CHECKPOINT_STATISTICS),
     )
     return "\n".join([introduction, *(line for section in sections for line in _section(*section))])

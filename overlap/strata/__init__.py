@@ -25,11 +25,13 @@ from overlap.strata.bins import length_bins, position_bins, relative_position_bi
 from overlap.strata.classes import TOKEN_CLASSES, token_classes
 from overlap.strata.correctness import CORRECTNESS, EditAlignment, align_to_reference, correctness
 from overlap.strata.labels import UNLABELED, Labels
+from overlap.strata.windows import WINDOWS, windows
 
 __all__ = [
     "CORRECTNESS",
     "TOKEN_CLASSES",
     "UNLABELED",
+    "WINDOWS",
     "EditAlignment",
     "Labels",
     "StratumSums",
@@ -40,4 +42,5 @@ __all__ = [
     "position_bins",
     "relative_position_bins",
     "token_classes",
+    "windows",
 ]

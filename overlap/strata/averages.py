@@ -133,6 +133,32 @@ class StratumSums:
         return cls(names, levels, cells, ranges)
 
     @classmethod
+    def from_group_sums(cls, sums: GroupSums, labels: Labels, *, ranges: Ranges | None = None) -> "StratumSums":
+        """Split sums by utterance, such as those of a probe, by a label of the utterances.
+
+        Args:
+            sums: of every utterance.
+            labels: ``[G]`` one label for each group, in the order of ``sums.keys``.
+            ranges: limits of the statistics.
+
+        Raises:
+            UserError: if there is not one label for each group, or the labels take the name of another column.
+        """
+        _check_names((labels.name,))
+        if labels.codes.shape != (len(sums.keys),):
+            raise UserError(
+                f"{labels.name}: expected one label for each of the {len(sums.keys)} groups, received "
+                f"{list(labels.codes.shape)}"
+            )
+        own = np.where(labels.codes < 0, len(labels.levels), labels.codes)
+        cells = {}
+        for code in np.unique(own).tolist():
+            rows = np.flatnonzero(own == code)
+            tables = (table[rows] for table in (sums.sums, sums.counts, sums.undefined))
+            cells[(code,)] = GroupSums(sums.names, tuple(sums.keys[row] for row in rows), *tables)
+        return cls((labels.name,), (labels.levels,), cells, ranges or Ranges())
+
+    @classmethod
     def merged(cls, parts: Sequence["StratumSums"]) -> "StratumSums":
         """Add up parts with the same labels.
 

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
-from distill import read_manifest, write_manifest
+from distill import Utterance, read_manifest, write_manifest
 from distill.cli import main
-from distill.data.audio import AudioCache, duration
+from distill.data.audio import AudioCache, duration, load_audio
 from distill.data.batch import AudioSource
+from distill.data.long_recordings import in_pieces, longest_piece
 from distill.evaluation.evaluation import evaluate
 from distill.models import load_recognizer
 from distill.probing.probe import probe
@@ -59,3 +62,34 @@ def test_probe_and_show_print_a_pair_of_real_models(whisper, utterances, recorde
         main(["show", *arguments])
     shown = capsys.readouterr().out
     assert "<|startoftranscript|><|notimestamps|>" in shown
+
+
+def test_a_long_recording_is_transcribed_as_well_as_its_utterances(whisper, recorded_speech, tmp_path, capsys):
+    """Sentences of three speakers with pauses between, more than a minute: cut, decoded and joined again.
+
+    The sentences alone are read with the short window of the other tests. With the whole one their rate was 0.305:
+    joined, a window holds several sentences. Pieces as long as the short window make this model loop.
+    """
+    pytest.importorskip("silero_vad")
+    every = read_manifest(recorded_speech / "data" / "read" / "test.jsonl")
+    few = [u for u in every if u.extra["speaker"] in sorted({u.extra["speaker"] for u in every})[:3]]
+    some, seconds = [], 0.0
+    while seconds <= 62.0:
+        some.append(few[len(some)])
+        seconds += duration(some[-1]) + 1.0
+    pause = np.random.default_rng(0).normal(0, 3e-4, 16_000).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([p for u in some for p in (load_audio(u), pause)]), 16_000)
+    text = " ".join(u.text or "" for u in some)
+    long = [Utterance(id="long", audio=tmp_path / "long.wav", text=text)]
+    recognizer, source = load_recognizer(whisper), AudioSource(AudioCache())
+    pieces = in_pieces(long, longest_piece([recognizer], 30.0))
+    assert pieces.n_window == pieces.n_silent == 0
+    assert len(pieces.utterances) == 3
+    decoding = Decoding(max_new_tokens=200)
+    joined = evaluate(recognizer, source, long, normalizer="basic", decoding=decoding, pieces=pieces).score.wer
+    apart = evaluate(loaded(whisper), source, some, normalizer="basic", decoding=Decoding(max_new_tokens=48)).score.wer
+    with capsys.disabled():
+        rates = f"WER apart {apart.value:.3f}, joined {joined.value:.3f}, of {joined.total} words"
+        print(f"\n{seconds:.0f} s, {len(some)} utterances: {rates}; {pieces.line}")
+    assert joined.total == apart.total
+    assert joined.value <= apart.value + 0.05

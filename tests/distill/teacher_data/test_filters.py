@@ -14,6 +14,7 @@ from distill.teacher_data.confidence import Transcript
 from distill.teacher_data.filters import dropped_by, measures, repeats
 from distill.teacher_data.languages import script_share, scripts
 from overlap.errors import UserError
+from overlap.estimates.sequences import repetition
 
 SENTENCE = "the committee will meet again on the second of march to look at what was found"
 
@@ -40,6 +41,7 @@ class TestEach:
             ("max_repeats", {"text": "no" + "o" * 11, "seconds": 2.0}, 12, "off"),
             ("min_characters_per_second", {"text": "Thank you.", "seconds": 20.0}, 8 / 20, "off"),
             ("max_characters_per_second", {"seconds": 1.5}, sum(map(str.isalpha, SENTENCE)) / 1.5, "off"),
+            ("max_tokens_per_second", {"max_tokens_per_second": 1.9}, 2.0, "off"),
             ("min_logprob", {"logprob": -1.25}, -1.25, "off"),
             ("min_script_share", {"text": "你好世界这是一个测试"}, 0.0, "off"),
             ("min_script_share", {"text": "hello world", "language": "Chinese"}, 0.0, "off"),
@@ -47,7 +49,7 @@ class TestEach:
     )
     def test_drops_alone_and_can_be_turned_off(self, name, case, value, off):
         assert judged(**case) == {name: pytest.approx(value)}
-        assert judged(**case, **{name: off}) == {}
+        assert judged(**case | {name: off}) == {}
 
     def test_a_loop_that_runs_to_the_end(self):
         text = " ".join(["like the white"] * 30)
@@ -61,6 +63,7 @@ class TestEach:
             ({"text": "ja " * 4}, {"max_repeats": 4}, {"max_repeats": 3}),
             ({"text": "abcdef", "seconds": 3}, {"min_characters_per_second": 2.0}, {"min_characters_per_second": 2.1}),
             ({"text": "abcdef", "seconds": 3}, {"max_characters_per_second": 2.0}, {"max_characters_per_second": 1.9}),
+            ({"seconds": 4.0}, {"max_tokens_per_second": 3.0}, {"max_tokens_per_second": 2.99}),
             ({"logprob": -0.5}, {"min_logprob": -0.5}, {"min_logprob": -0.49}),
             ({"text": "да yes"}, {"min_script_share": 0.5}, {"min_script_share": 0.51}),
         ],
@@ -68,6 +71,16 @@ class TestEach:
     def test_a_limit_itself_is_kept(self, case, at, beyond):
         assert judged(**case, **at) == {}
         assert list(judged(**case, **beyond)) == list(beyond)
+
+    def test_a_loop_of_tokens_that_the_text_does_not_show(self):
+        blanks = Transcript(SENTENCE, -0.1, 200, True)
+        values = measures(blanks, 6.0, "English")
+        assert dropped_by(values, Filters()) == {}
+        assert dropped_by(values, Filters(max_tokens_per_second=25.0)) == {"max_tokens_per_second": 200 / 6}
+
+    def test_a_filter_by_the_statistic_of_loops_is_that_of_probes(self):
+        text = "so it goes and goes and goes " * 6
+        assert judged(text, seconds=30.0)["max_compression"] == repetition(text)
 
     def test_several_at_once(self):
         dropped = judged("ha" * 100, logprob=-2.0, finished=False, seconds=1.0, language="Russian")
@@ -181,6 +194,7 @@ class TestSettings:
             ({"max_compression": False}, 'max_compression: must be a number or "off", not false'),
             ({"max_compression": -1.0}, 'max_compression: must be at least 1 or "off", not -1.0'),
             ({"max_repeats": 2.5}, 'max_repeats: must be a whole number or "off", not 2.5'),
+            ({"max_tokens_per_second": 0}, 'max_tokens_per_second: must be above 0 or "off", not 0'),
             ({"min_logprob": 0.5}, 'min_logprob: must be at most 0 or "off", not 0.5'),
             ({"min_script_share": 2.0}, 'min_script_share: must be at most 1 or "off", not 2.0'),
             ({"empty": "off"}, 'empty: must be one of "drop", "keep", not "off"'),

@@ -1,0 +1,70 @@
+"""A probe of long recordings by window: does the pair agree less at the begin, inside or at the end of a recording?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from overlap.estimates.estimate import Estimate
+from overlap.estimates.table_formatting import html_table, text_table
+from overlap.plain_json import plain
+from overlap.strata import StratumSums, windows
+
+from ..data.long_recordings import Pieces
+from .probe import StateProbe
+
+SHOWN = ("top1_agreement", "total_variation", "overlap_ratio", "end_of_text", "repetition")
+"""Statistics that are printed; the frame has all."""
+
+
+@dataclass(frozen=True, eq=False)
+class WindowStrata:
+    """Statistics of a probe by window.
+
+    Attributes:
+        frame: As of `overlap.strata.by`, with the column `window`.
+        pieces: What was cut where.
+    """
+
+    frame: pd.DataFrame
+    pieces: Pieces
+
+    @classmethod
+    def from_probe(cls, probed: StateProbe, pieces: Pieces) -> WindowStrata:
+        """Break a probe's sums down by the window that each utterance is.
+
+        Args:
+            probed: The probe, of `pieces.utterances`.
+            pieces: The recordings in pieces.
+        """
+        places = pieces.places
+        labels = windows([places[str(name)] for name in probed.sums.keys])
+        sums = StratumSums.from_group_sums(probed.sums, labels, ranges=probed.ranges)
+        return cls(sums.frame(states=probed.states), pieces)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts of the cuts and a row for each window and statistic, as JSON can hold them."""
+        rows = self.frame.astype({"window": str}).to_dict("records")
+        return plain({**self.pieces.to_dict(), "statistics": rows})
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        by: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for row in self.frame.to_dict("records"):
+            by.setdefault(str(row["window"]), {})[str(row["statistic"])] = {str(key): row[key] for key in row}
+        names = [name for name in SHOWN if any(name in found for found in by.values())]
+        rows = []
+        for window, found in by.items():
+            shown = [Estimate.from_dict(found[name]).shown(3) if name in found else "–" for name in names]
+            counts = [max(int(row[key]) for row in found.values()) for key in ("n_groups", "n_positions")]
+            rows.append([window, *shown, *(f"{count:,}" for count in counts)])
+        return ["window", *names, "utterances", "positions"], rows
+
+    def __str__(self) -> str:
+        said = self.pieces.line or f"no recording is longer than {self.pieces.longest:g} s"
+        return f"{text_table(*self._table())}\n{said}"
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table(), caption=f"By window; 95 % intervals over utterances. {self.pieces.line}")
