@@ -36,6 +36,7 @@ class SignalReading(Place):
         "where undecided, about how many utterances would decide; null elsewhere", alias="needed"
     )
     normalizer: Text = needed("name and version of the normalizer under which errors are counted")
+    reason: Text | None = needed("why the statistic is undefined; null where it is not, or verdict and counts say it")
 
 
 class CalibrationReading(Place):
@@ -64,4 +65,5 @@ class CalibrationReading(Place):
     bin_low: Number | None = needed("its lower edge")
     bin_high: Number | None = needed("its upper edge, which is in the bin")
     bin_confidence: Number | None = needed("mean confidence in the bin")
+    normalizer: Text = needed("name and version of the normalizer under which transcript and reference are aligned")
     reason: Text | None = needed("why nothing was measured; null where it was")

@@ -10,6 +10,7 @@ from overlap.errors import UserError
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
+from ..normalize import normalizer as find_normalizer
 from ..probing import probe as probes
 from ..probing.result import ProbeResult
 from ..probing.round_trip import round_trip
@@ -27,6 +28,7 @@ def probe(
     *,
     temperature: float = 1.0,
     max_new_tokens: int | None = None,
+    normalizer: str = "basic",
     batch_size: int = 16,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
@@ -44,6 +46,7 @@ def probe(
         manifest: Audio to transcribe; nothing else is needed, or a prompt for text models.
         temperature: Temperature of the probabilities.
         max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
+        normalizer: Text normalizer under which transcripts are compared with the manifest's texts, if it has some.
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
@@ -54,11 +57,12 @@ def probe(
     Raises:
         FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
         ServerError: No answer, or not what was asked for.
-        UserError: A setting out of its range.
+        UserError: A setting out of its range, or an unknown normalizer.
     """
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
     if traced is not None and traced < 0:
         raise UserError(f"traced = {traced}: must be at least 0; None traces all")
+    find_normalizer(normalizer)
     decoding = Decoding(max_new_tokens=max_new_tokens)
     support = SupportSettings(temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
@@ -74,6 +78,7 @@ def probe(
             utterances,
             support.model_copy(update={"k": pair.k}),
             decoding,
+            normalizer=normalizer,
             batch_size=batch_size,
             traced=len(utterances) if traced is None else traced,
             progress=lambda done, total: watcher.work("probing", done, total),

@@ -36,6 +36,7 @@ def probe(
     k: Count = 32,
     temperature: Amount = 1.0,
     max_new_tokens: Count | None = None,
+    normalizer: str = "basic",
     batch_size: Count = 16,
     max_utterances: Count | None = None,
     max_seconds: Amount = 30.0,
@@ -49,8 +50,9 @@ def probe(
 ) -> int:
     """Measure support overlap of two models on a manifest, on the student's rollouts.
 
-    It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
-    report how many of these transcripts its tokenizer encodes to other tokens than it wrote.
+    Five numbers to read first and a verdict come after the table. Where the manifest has texts, signal (does the
+    teacher's word tell right transcripts from wrong ones?) and calibration follow. The teacher also transcribes up to
+    32 of the utterances, to report how many of these transcripts its tokenizer encodes to other tokens than it wrote.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
@@ -60,6 +62,7 @@ def probe(
         k: Size of the supports.
         temperature: Temperature of the probabilities.
         max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
+        normalizer: Text normalizer under which transcripts are compared with the manifest's texts, if it has some.
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones; the default is all, or 8 for a preflight.
         max_seconds: Longer utterances are refused.
@@ -121,6 +124,7 @@ def probe(
         manifest,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
+        normalizer=normalizer,
         batch_size=batch_size,
         max_utterances=max_utterances,
         max_seconds=max_seconds,

@@ -114,7 +114,7 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
 
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
-    row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
+    row |= {"language": utterance.language, "speaker": as_text(utterance.extra.get("speaker"))}
     row["normalizer"] = f"{score.normalizer} {score.normalizer_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
@@ -124,7 +124,7 @@ def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dic
     return row
 
 
-def _name(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
     """Return a field that is text in some manifests and a number in others, converted to text for a column of a
     table."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -227,7 +227,7 @@ def score_transcripts(
     normal_hypotheses = _normalized(ids, raw_hypotheses, normalizer, side="hypothesis")
 
     words = _counts(jiwer.process_words, normal_references, normal_hypotheses)
-    mixed = _counts(jiwer.process_words, *(list(map(_spaced, side)) for side in (normal_references, normal_hypotheses)))
+    mixed = _counts(jiwer.process_words, *(list(map(spaced, side)) for side in (normal_references, normal_hypotheses)))
     characters = _counts(jiwer.process_characters, normal_references, normal_hypotheses)
     counts = {"wer": words, "mer": mixed, "cer": characters}
     named = _named(ids, speakers)
@@ -306,7 +306,8 @@ def _normalized(ids: list[str], texts: list[str], normalizer: Normalizer, *, sid
     return [normalizer.apply(text) for text in texts]
 
 
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
+    """Return a text with spaces between its mixed tokens."""
     return " ".join(_MIXED_TOKEN.findall(text))
 
 

@@ -10,13 +10,20 @@ from typing import Any
 
 import overlap
 from overlap.bounds import BoundsSummary
+from overlap.calibration import CalibrationReadings
 from overlap.estimates.first_reading import FirstReading
+from overlap.signal import SignalReadings
 from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
 
 from ..files import write_rows
 from .probe import StateProbe
 from .round_trip import RoundTrip
+
+NO_TEXTS = (
+    "signal and calibration: not measured, for the manifest has no texts; give its lines a `text` to see whether the "
+    "teacher's word tells right transcripts from wrong ones"
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,17 @@ class ProbeResult:
         return self.probed.panel
 
     @property
+    def signal(self) -> SignalReadings | None:
+        """Whether statistics tell right transcripts from wrong ones; None if the manifest has no texts."""
+        return None if self.probed.references is None else self.probed.references.signal
+
+    @property
+    def calibration(self) -> CalibrationReadings | None:
+        """Whether both models' tokens and words are right as often as their probability says; None if the manifest has
+        no texts."""
+        return None if self.probed.references is None else self.probed.references.calibration
+
+    @property
     def traces(self) -> list[dict[str, Any]]:
         """Both models' view of every position, one row per utterance, with the columns of `distill.probing.trace`."""
         return self.probed.traces
@@ -93,7 +111,12 @@ class ProbeResult:
             tree["bounds"] = self.bounds.to_summary().to_dict()
         if self.panel:
             tree["shadow_panel"] = self.panel.to_dict()
-        return tree
+        return tree | self._against_references()
+
+    def _against_references(self) -> dict[str, Any]:
+        """Return signal and calibration as a tree that JSON can hold; nothing without texts."""
+        found = {"signal": self.signal, "calibration": self.calibration}
+        return {name: readings.to_dict() for name, readings in found.items() if readings is not None}
 
     def write(self, path: str | Path) -> None:
         """Write the traces there, as Parquet, which `distill report` and `analysis.load` open.
@@ -101,7 +124,8 @@ class ProbeResult:
         Raises:
             WriteError: The disk is full.
         """
-        write_rows(Path(path), self.traces, {"probe": {**self.sources, **self.probed.about}})
+        about = {**self.sources, **self.probed.about, **self._against_references()}
+        write_rows(Path(path), self.traces, {"probe": about})
 
     @property
     def _source_line(self) -> str:
@@ -111,6 +135,7 @@ class ProbeResult:
     def __str__(self) -> str:
         tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
+        parts += [NO_TEXTS] if self.signal is None else [str(self.signal), str(self.calibration)]
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
@@ -119,4 +144,6 @@ class ProbeResult:
         tables = (self.summary, self.bounds, self.coverage, self.panel)
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
+        against = [table._repr_html_() for table in (self.signal, self.calibration) if table is not None]
+        first += "".join(against) or f"<p>{escape(NO_TEXTS)}</p>"
         return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"
