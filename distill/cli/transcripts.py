@@ -69,7 +69,7 @@ def evaluate(
         **loading.arguments,
     )
     if json_:
-        print_json({"model": model, "manifest": manifest} | evaluation.score.to_dict())
+        print_json({"model": model, "manifest": manifest} | evaluation.to_dict())
     else:
         print(evaluation)
     if output:

@@ -16,8 +16,9 @@ from ..files import write_rows
 from ..models import Transcriber
 from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding
+from .by_ending import Ending, PartScore, by_ending
 from .scoring import UNITS, TranscriptScore, score_transcripts
-from .transcribe import Progress, transcribe
+from .transcribe import Progress, Written, transcribe
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,27 @@ class Evaluation:
         rows: One for each utterance: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
             `speaker` (as text, or None); and for words (mixed tokens if the normalizer requires them) and characters
             after normalization, `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
-            `words.insertions`, `tokens.errors`, `characters.errors` and so on.
+            `words.insertions`, `tokens.errors`, `characters.errors` and so on; `finished`: whether the transcript ends
+            by itself.
+        endings: Error rates of the transcripts that end by themselves (`finished`) and of the others (`unfinished`).
     """
 
     score: TranscriptScore
     rows: list[dict[str, Any]]
+    endings: Mapping[Ending, PartScore]
 
     def write(self, path: str | Path) -> None:
         """Write the rows there, as Parquet."""
         write_rows(Path(path), self.rows)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return rates and counts as JSON can hold them, see `TranscriptScore.to_dict`; also of `finished` and
+        `unfinished` transcripts alone."""
+        return self.score.to_dict() | {name: part.to_dict() for name, part in self.endings.items()}
+
     def __str__(self) -> str:
-        return str(self.score)
+        parts = "; ".join(f"{name}: {part}" for name, part in self.endings.items())
+        return f"{self.score}\n{parts}"
 
 
 def evaluate(
@@ -74,11 +84,13 @@ def evaluate(
         require_text(utterances, "evaluation")
         utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
-    texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    written = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    texts, finished = {i: one.text for i, one in written.items()}, {i: one.finished for i, one in written.items()}
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
     score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
-    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
+    rows = [_row(u, written[u.id], score, place[u.id]) for u in utterances]
+    return Evaluation(score, rows, by_ending(score, finished, speakers))
 
 
 def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:
@@ -112,9 +124,10 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
     ]
 
 
-def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
-    row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
+def _row(utterance: Utterance, written: Written, score: TranscriptScore, i: int) -> dict[str, Any]:
+    row = {"id": utterance.id, "reference": utterance.text, "text": written.text, "seconds": duration(utterance)}
     row |= {"language": utterance.language, "speaker": as_text(utterance.extra.get("speaker"))}
+    row["finished"] = written.finished
     row["normalizer"] = f"{score.normalizer} {score.normalizer_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
