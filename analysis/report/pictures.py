@@ -62,6 +62,7 @@ def pictures(run: Run) -> list[Picture]:
                 wide=True,
             )
         )
+    found += _against_references(run)  # as wide as the first
     if len(run.probes):
         found += [
             _picture(
@@ -84,7 +85,7 @@ def pictures(run: Run) -> list[Picture]:
                 lambda: wer_against_overlap(run, width=WIDTH),
             )
         )
-    return [*found, *_against_references(run), *(_of_traces(run) if len(run.traces) else ())]
+    return [*found, *(_of_traces(run) if len(run.traces) else ())]
 
 
 def _against_references(run: Run) -> list[Picture]:

@@ -4,7 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, label_of
+from overlap.definitions import (
+    CALIBRATION_READINGS,
+    CHECKPOINT_STATISTICS,
+    SEQUENCE_STATISTICS,
+    SIGNAL_READINGS,
+    TOKEN_STATISTICS,
+    label_of,
+)
 from overlap.definitions.definition import Definition
 from overlap.definitions.readiness import READINESS
 
@@ -18,6 +25,8 @@ def page() -> str:
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
         ("Statistics of one sequence", "`overlap.estimates.sequences`", SEQUENCE_STATISTICS),
         ("Statistics between two checkpoints", "`overlap.statistics.gain`", CHECKPOINT_STATISTICS),
+        ("Signal: right and wrong transcripts", "`overlap.signal`", SIGNAL_READINGS),
+        ("Calibration of tokens and words", "`overlap.calibration`", CALIBRATION_READINGS),
     )
     return "\n".join([introduction, *(line for section in sections for line in _section(*section))])
 

@@ -107,7 +107,8 @@ class SignalReadings(Mapping[str, Signal]):
             said = f"The teacher's word {_WORDS[word.verdict]} (AUROC of s(y) {word.auroc.shown(2)}; {_counted(word)}"
             said += f"; about {count(word.needed)} transcripts would decide)." if word.needed else ")."
         others = [signal for name, signal in self.signals.items() if name != TEACHERS_WORD]
-        for verdict, verb in ((Verdict.CARRIES_SIGNAL, "Signal"), (Verdict.NO_USEFUL_SIGNAL, "No useful signal")):
+        words = {Verdict.CARRIES_SIGNAL: "Carrying signal as well", Verdict.NO_USEFUL_SIGNAL: "Without useful signal"}
+        for verdict, verb in words.items():
             if named := [f"`{one.statistic}`" for one in others if one.verdict is verdict]:
                 said += f" {verb}: {', '.join(named)}."
         if against := [f"`{one.statistic}`" for one in others if one.auroc.high < CHANCE]:
