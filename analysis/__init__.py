@@ -10,6 +10,7 @@ from .run.runs import Runs, load_many
 from .run.visits import Visit
 from .stages.gate_readings import gate_readings
 from .stages.table import StageTable, stage_table
+from .tables.against_references import calibration_table, signal_table
 from .tables.comparison import CompareTable, compare
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "Runs",
     "StageTable",
     "Visit",
+    "calibration_table",
     "compare",
     "gate_readings",
     "load",
     "load_many",
+    "signal_table",
     "stage_table",
 ]

@@ -8,6 +8,8 @@ from .funnel import funnel
 from .membership import choose_trace, support_membership
 from .overlap_over_training import overlap_over_training
 from .profiles import position_profile
+from .reliability import reliability
+from .signal_over_training import signal_over_training
 from .strata import strata, strata_frames
 from .sweeps import k_sweep, temperature_sweep
 
@@ -20,6 +22,8 @@ __all__ = [
     "mass_distribution",
     "overlap_over_training",
     "position_profile",
+    "reliability",
+    "signal_over_training",
     "strata",
     "strata_frames",
     "support_membership",

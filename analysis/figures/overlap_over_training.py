@@ -117,8 +117,8 @@ def overlap_over_training(
     for panel, statistic in zip(panels, statistics, strict=False):
         draw_levels(panel, readings.loc[readings["statistic"] == statistic], visits, end)
     for panel in panels:
-        _draw_stages(panel, visits, end)
-    _label_stages(panels[0], visits)
+        draw_stages(panel, visits, end)
+    label_stages(panels[0], visits)
     panels[-1].set_xlabel("Training step")
     _draw_legend(panels, run, visits, statistics, shown)
     return panels
@@ -129,7 +129,7 @@ def _draw_statistic(panel: Axes, run: Run, statistic: str, states: Sequence[str]
     drawn, spans = False, []
     for name in states:
         rows, style = probes.loc[(probes["statistic"] == statistic) & (probes["states"] == name)], STATES[name]
-        step, value, low, high = _broken(finite(rows[["step", "value", "low", "high"]]), rows["part"])
+        step, value, low, high = broken(finite(rows[["step", "value", "low", "high"]]), rows["part"])
         panel.fill_between(step, low, high, color=style.color, alpha=0.25, linewidth=0, zorder=2)
         size = 3.5 if len(step) <= 40 else 2.0
         line = {"color": style.color, "linestyle": style.dashes, "linewidth": 1.2, "zorder": 3}
@@ -164,7 +164,7 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
         write_message(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
-    step, value, low, high = _broken(finite(students[["step", *columns]]), fall_backs_before(run, students))
+    step, value, low, high = broken(finite(students[["step", *columns]]), fall_backs_before(run, students))
     value, low, high = 100 * value, 100 * low, 100 * high
     panel.vlines(step, low, high, color=INK, linewidth=1.2, zorder=3)
     for end in (low, high):
@@ -177,13 +177,14 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
 
 
-def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
+def broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
     """Return columns as rows of an array, with NaN between parts to break lines."""
     breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
     return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
 
 
-def _draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
+def draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
+    """Tint the background by stage, rule the switches, and set the axis of steps from 0 to `end`."""
     for visit in visits:
         left = end if visit.ongoing else visit.last_step
         panel.axvspan(visit.first_step, left, color=STAGE_TINTS[visit.kind], linewidth=0, zorder=0)
@@ -198,7 +199,7 @@ def _draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
     sns.despine(ax=panel)
 
 
-def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
+def label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
     """Write names above the stages; names that would touch are placed on the lowest free line."""
     size = small(panel)
     start, end = panel.get_xlim()

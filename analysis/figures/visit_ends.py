@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..formatting import count
 from ..run.load import Run
-from ..stages.ends import rows_at_end, rows_at_start
+from ..stages.ends import stage_moments
 from .style import STAGE_COLORS, STAGE_MARKERS, START_COLOR
 
 
@@ -62,21 +62,12 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
         rows: Its probes, traces or positions.
         states: On whose transcripts.
     """
-    rows = rows.loc[rows["states"] == states]
-    found: list[Moment] = []
-    if run.visits:
-        first = run.visits[0]
-        found.append(Moment("start", first.first_step, "start", 0, rows_at_start(rows, first)))
-    elif len(rows):
-        step = int(rows["step"].iloc[0])
-        at = rows.loc[(rows["step"] == step) & (rows["visit"] == rows["visit"].iloc[0])]
-        found.append(Moment("start", step, "start", 0, at))
-    for visit in run.visits:
-        if visit.steps:
-            label, repeat = "{} so far" if visit.ongoing else "after {}", repeats(run, visit.number, visit.kind)
-            rest = visit.last_step, visit.kind, repeat, rows_at_end(run, rows, visit)
-            found.append(Moment(label.format(visit.stage), *rest))
-    return [moment for moment in found if len(moment.rows)]
+    return [
+        Moment(label, step, "start", 0, found)
+        if visit is None
+        else Moment(label, step, visit.kind, repeats(run, visit.number, visit.kind), found)
+        for label, step, visit, found in stage_moments(run, rows, states)
+    ]
 
 
 def repeats(run: Run, visit: int, kind: str) -> int:

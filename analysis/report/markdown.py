@@ -30,6 +30,12 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Stages", _cells(one.stages.to_markdown())]
         else:
             parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
+        for part in one.references:
+            parts += [f"### {part.title}", _prose(part.sentence), _cells(part.table.to_markdown())]
+            if part.more is not None:
+                parts.append(_folded(part.more[0], _cells(part.more[1].to_markdown())))
+        if one.no_references:
+            parts.append(f"_{_prose(one.no_references)}_")
         if one.no_speech is not None:
             parts += ["### Without speech", _cells(one.no_speech.to_markdown())]
         if len(one.outside.frame):

@@ -18,6 +18,8 @@ from ..figures import (
     mass_distribution,
     overlap_over_training,
     position_profile,
+    reliability,
+    signal_over_training,
     strata,
     vuss_decomposition,
     wer_against_overlap,
@@ -60,6 +62,7 @@ def pictures(run: Run) -> list[Picture]:
                 wide=True,
             )
         )
+    found += _against_references(run)  # as wide as the first
     if len(run.probes):
         found += [
             _picture(
@@ -85,6 +88,31 @@ def pictures(run: Run) -> list[Picture]:
     return [*found, *(_of_traces(run) if len(run.traces) else ())]
 
 
+def _against_references(run: Run) -> list[Picture]:
+    found = []
+    if len(run.calibration):
+        found.append(
+            _picture(
+                "Calibration of tokens",
+                "Bars are mean probabilities of tokens in bins of equal mass, dots the share that is right, with 95 % "
+                "intervals: a dot below its bar is overconfidence. Start and end of each stage.",
+                lambda: reliability(run)[0],
+                wide=True,
+            )
+        )
+    if len(run.signal) and run.probed is None:
+        found.append(
+            _picture(
+                "Signal over training",
+                "How well the teacher's mean log-probability and top-1 agreement tell right transcripts from wrong "
+                "ones (AUROC), with 95 % intervals; 0.5 is chance, below 0.65 a statistic is of no use.",
+                lambda: signal_over_training(run),
+                wide=True,
+            )
+        )
+    return found
+
+
 def _of_traces(run: Run) -> list[Picture]:
     return [
         _picture(
@@ -102,6 +130,18 @@ def _of_traces(run: Run) -> list[Picture]:
             "Top-1 agreement by the class of the student's token, with 95 % intervals.",
             lambda: strata(run, width=WIDTH),
         ),
+        *(_by_correctness(run) if run.traces["reference"].notna().any() else ()),
+    ]
+
+
+def _by_correctness(run: Run) -> list[Picture]:
+    return [
+        _picture(
+            "By correctness of the token",
+            "Top-1 agreement by whether the student's token is right, from an alignment of words with the reference, "
+            "with 95 % intervals. Agreement where tokens are wrong is agreement in the error.",
+            lambda: strata(run, "correctness", width=WIDTH),
+        )
     ]
 
 

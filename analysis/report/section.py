@@ -22,6 +22,7 @@ from ..stages.ends import traced_visits
 from ..stages.error_rates import bootstrap_unit_text, evaluated
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
+from .against_references import NOT_MEASURED, Part, against_references
 from .facts import NO_CONTROLS, stage_facts
 from .headline import NO_READINGS, headline
 from .no_speech import no_speech_table
@@ -63,6 +64,8 @@ class Section:
         stages: The table of stages.
         changes: Changes of overlap over each stage on fixed rollouts; None if these were not traced.
         reading: The five numbers to read first, for the trace of a probe; None for a run.
+        references: Sections on calibration and signal.
+        no_references: Why there are none; empty where there are some, or nothing was probed.
         no_speech: What both models write where nobody speaks; None for a run without such clips.
         outside: Tokens outside the teacher's set.
         decisions: One row for each gate reading: step, stage, gate, decision, reason.
@@ -79,6 +82,8 @@ class Section:
     stages: StageTable
     changes: PrintedTable | None
     reading: PrintedTable | None
+    references: tuple[Part, ...]
+    no_references: str
     no_speech: PrintedTable | None
     outside: PrintedTable
     decisions: tuple[tuple[str, str, str, str, str], ...]
@@ -100,6 +105,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
     facts, outside = stage_facts(run, None if changes is None else changes.frame, controls), outside_table(run)
     verdicts = tuple(verdict(one, thresholds) for one in facts)
     reading = None if run.probed is None else probe_reading(run)
+    references = against_references(run)
     return Section(
         name=name,
         state=_state(run),
@@ -111,6 +117,8 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         stages=stage_table(run),
         changes=changes,
         reading=None if reading is None else _reading_table(reading),
+        references=references,
+        no_references="" if references or run.probes.empty else NOT_MEASURED,
         no_speech=no_speech_table(run),
         outside=outside,
         decisions=tuple(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from overlap.errors import UserError
 
+from .against_references import of_one_probe, place_of_probe, read_against_references
 from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .kinds import Integer, required
@@ -178,6 +179,36 @@ class Run:
         asked for no clips.
         """
         return no_speech_readings(self.no_speech_clips)
+
+    @cached_property
+    def signal(self) -> pd.DataFrame:
+        """Whether statistics tell right transcripts from wrong ones, one row for each probe, statistic and quantity.
+
+        Columns as in `signal/*.parquet` of RUN_DIRECTORY.md; read at first access. No rows if the probe set has no
+        texts, or the run was made before probes compared transcripts with them.
+        `analysis.run.against_references.signal_readings` makes one probe's rows ready to use.
+
+        Raises:
+            UserError: A file is damaged; names it and the columns.
+        """
+        return self._against_references("signal")
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Whether both models' tokens and words are right as often as their probability says, likewise.
+
+        Columns as in `calibration/*.parquet` of RUN_DIRECTORY.md; one row for each probe, model, unit and quantity, and
+        one for each bin. `analysis.run.against_references.calibration_readings` makes one probe's rows ready to use.
+
+        Raises:
+            UserError: A file is damaged; names it and the columns.
+        """
+        return self._against_references("calibration")
+
+    def _against_references(self, name: str) -> pd.DataFrame:
+        if self.probed is None:
+            return read_against_references(self.path, name, self.probes)
+        return of_one_probe(self.path, name, self.resolved.get("against_references", {}), place_of_probe(self.probed))
 
     @cached_property
     def traces(self) -> pd.DataFrame:

@@ -67,7 +67,8 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     rows = [row for states, part in frame.groupby("states", sort=False) for row in _rows(part, str(states), ranges)]
     if "funnel" in about and len(set(frame["states"])) == 1:
         rows += _funnel_rows(Funnel.from_dict(about["funnel"]), str(frame["states"].iloc[0]), len(frame))
-    return {"recipe": recipe}, pd.DataFrame(rows), frame
+    against = {name: about[name] for name in ("signal", "calibration") if name in about}
+    return {"recipe": recipe, "against_references": against}, pd.DataFrame(rows), frame
 
 
 def _full_sets(traces: pd.DataFrame, k: int) -> bool:

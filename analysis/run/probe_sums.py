@@ -9,8 +9,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 
-from .files import read_parquet
-from .kinds import required
+from .per_probe import read_per_probe
 from .records import ProbeSum
 
 _TEXTS = ("stage", "states", "id", "statistic")
@@ -27,15 +26,7 @@ def read_probe_sums(folder: Path | None, probes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: A file is damaged; names it and the columns.
     """
-    known = set(zip(probes["step"], probes["visit"], strict=True))
-    frames = []
-    for path in sorted(folder.glob("*.parquet")) if folder else ():
-        frame = read_parquet(path, required(ProbeSum))
-        frames.append(frame[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]])
-    if not frames:
-        return pd.DataFrame(columns=list(required(ProbeSum)))
-    joined = pd.concat(frames, ignore_index=True).astype(dict.fromkeys(_TEXTS, "category"))
-    return joined.sort_values(["visit", "step"], kind="stable", ignore_index=True)
+    return read_per_probe(folder, ProbeSum, probes, _TEXTS)
 
 
 def group_sums(rows: pd.DataFrame) -> GroupSums:

@@ -175,6 +175,15 @@ class IntervalUnit(Record):
     n: Integer | None = optional("number of these units")
 
 
+class PartOfSet(Record):
+    """Error rates over some of the utterances of an evaluation."""
+
+    n_utterances: Integer = needed("how many these are; with none, rates are undefined")
+    wer: Rate | None = optional("word error rate over them, with the evaluation's kind of interval")
+    mer: Rate | None = optional("mixed error rate instead")
+    cer: Rate | None = optional("character error rate")
+
+
 class Evaluation(Place):
     """One row per evaluation of a model on a set: the teacher once, the student during and at the end of a visit."""
 
@@ -189,6 +198,8 @@ class Evaluation(Place):
     n_utterances: Integer = needed("in the set")
     n_empty_references: Integer | None = optional("references without a word after normalization")
     n_empty_hypotheses: Integer | None = optional("transcripts without a word after normalization")
+    finished: PartOfSet | None = optional("utterances whose transcript ends by itself")
+    unfinished: PartOfSet | None = optional("the others, whose transcript was cut off at the limit on its length")
     transcripts: Text | None = needed("path of the evaluation's transcripts in this directory, or null")
 
 
@@ -213,15 +224,20 @@ class ProbeSum(Place):
     """One file per probe, with the probe's name: one row per kind of states, utterance and statistic.
 
     Averages, their intervals and paired changes follow from it; the average of a statistic is the sum of `sum` over the
-    sum of `count`.
+    sum of `count`. So do readings of `signal/*.parquet`: the mean of `teacher_logprob` over an utterance is its s(y),
+    and on the student's states of a set with texts, `error_rate` says which transcripts are right.
     """
 
     states: Text = needed("on whose transcripts")
     id: Text = needed("of the utterance")
-    statistic: Text = needed("as in `probes/*.parquet`, the bins of the funnel excepted")
+    statistic: Text = needed(
+        "as in `probes/*.parquet`, the bins of the funnel excepted; also `error_rate`, whose `sum` is the word errors "
+        "(or mixed tokens) of the transcript and whose `count` is the words of its reference"
+    )
     sum: Number = needed("over the utterance's defined positions, in float32; infinite beyond its range")
     count: Integer = needed("defined positions; of a statistic of sequences, 1 or 0")
-    undefined: Integer = needed("positions where the statistic is undefined")
+    undefined: Integer = needed("positions where the statistic is undefined; of `error_rate`, 1 without a reference")
+    speaker: Text | None = optional("who speaks, from the manifest; null where it does not say")
 
 
 class TokenRule(Place):
@@ -308,6 +324,7 @@ class Transcript(Record):
     seconds: Number | None = needed("of audio")
     language: Text | None = needed("from the manifest")
     speaker: Text | None = needed("from the manifest; intervals are over speakers if there are ten or more")
+    finished: Boolean | None = optional("whether the transcript ends by itself")
     character_errors: Integer = needed("of characters", alias="characters.errors")
     character_total: Integer = needed("likewise", alias="characters.total")
     words: By[Integer] = optional(

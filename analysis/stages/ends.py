@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -51,6 +52,47 @@ def rows_at_start(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
     if found.empty and visit.started_from == "previous":
         return _rows_at(rows, visit.source_visit, visit.source_step)
     return found
+
+
+class StageMoment(NamedTuple):
+    """The start of a run, or the end of a visit of a stage.
+
+    Attributes:
+        label: Such as `start` or `after base`.
+        step: Training steps taken.
+        visit: The visit that ended; None for the start.
+        rows: Of the frame that the moments are of.
+    """
+
+    label: str
+    step: int
+    visit: Visit | None
+    rows: pd.DataFrame
+
+
+def stage_moments(run: Run, rows: pd.DataFrame, states: str) -> list[StageMoment]:
+    """Return rows of a frame at the start of the run and at the end of every visit of a stage, in order.
+
+    A visit that has not ended counts with its gate's last reading. Moments without rows are left out.
+
+    Args:
+        run: Whose stages.
+        rows: Of its probes, traces, positions or readings against references.
+        states: On whose transcripts.
+    """
+    rows = rows.loc[rows["states"] == states]
+    found: list[StageMoment] = []
+    if run.visits:
+        first = run.visits[0]
+        found.append(StageMoment("start", first.first_step, None, rows_at_start(rows, first)))
+    elif len(rows):
+        step = int(rows["step"].iloc[0])
+        found.append(StageMoment("start", step, None, _rows_at(rows, rows["visit"].iloc[0], step)))
+    for visit in run.visits:
+        if visit.steps:
+            label = f"{visit.stage} so far" if visit.ongoing else f"after {visit.stage}"
+            found.append(StageMoment(label, visit.last_step, visit, rows_at_end(run, rows, visit)))
+    return [moment for moment in found if len(moment.rows)]
 
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:

@@ -14,6 +14,7 @@ from overlap.estimates.table_formatting import html_table
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import EXHAUSTED
+from .endings import ENDING_COLUMNS, ENDINGS, ending_rates, ending_text, endings_note, has_endings
 from .ends import rows_at_end
 from .error_rates import OVER, bootstrap_unit_text, evaluated
 
@@ -42,7 +43,8 @@ class StageTable:
             student's rollouts: both at the end of the visit, or the latest while it is ongoing. Columns ending in
             `.low` and `.high` are bounds of 95 % intervals; those of the error rate are over `n_over` speakers or
             utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What was
-            not measured is NaN.
+            not measured is NaN. The error rates of finished and unfinished transcripts alone are in `finished` and
+            `unfinished` with bounds, over `n_finished` and `n_unfinished` utterances; NaN over 0 where there are none.
         error_rate: `wer` or `mer`.
         notes: Notes on the numbers: sets, counts, k, undefined positions.
     """
@@ -65,9 +67,8 @@ class StageTable:
                 reasons.append(f"{where}, {_why(row)}")
         if not reasons:
             reasons = ["no stage has been measured yet"]
-        return "\n".join(
-            [aligned(lines, heading=2), "", *map(_wrapped, reasons), "", *map(_wrapped, self.notes)]
-        ).rstrip()
+        notes = (*endings_note(self.frame, self.error_rate), *self.notes)
+        return "\n".join([aligned(lines, heading=2), "", *map(_wrapped, reasons), "", *map(_wrapped, notes)]).rstrip()
 
     def to_markdown(self) -> str:
         """Return a pipe table, intervals beside their values; the notes below it."""
@@ -83,13 +84,16 @@ class StageTable:
 
     def _flat(self) -> tuple[list[str], list[list[str]]]:
         rate = f"{self.error_rate.upper()} % [95 %]"
-        heading = ["stage", "steps", rate, *(f"{top} {bottom}" for top, bottom, *_ in STATISTICS.values())]
+        apart = has_endings(self.frame)
+        heading = ["stage", "steps", rate, *(f"{part} {rate} (n)" for part in ENDINGS if apart)]
+        heading += [f"{top} {bottom}" for top, bottom, *_ in STATISTICS.values()]
         rows = []
         for row in _rows(self.frame):
             *cells, (positions, utterances) = self._cells(row)
             text = [f"{value} {below}" if below and value != below else value for value, below in cells]
             counts = f"{positions} / {utterances}" if utterances else positions
             why = "" if row["model"] == "teacher" else _why(row)
+            text[1:1] = [ending_text(row, part) for part in ENDINGS if apart]
             rows.append([row["stage"], count(row["steps"]), *text, counts, why])
         return [*heading, "n positions / utterances", "left because"], rows
 
@@ -130,7 +134,7 @@ def stage_table(run: Run) -> StageTable:
             | {"decision": visit.decision, "gate": visit.gate, "reason": visit.why, "gated": visit.gated}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
-    measured = [*estimates, f"n_{ERROR_RATES[rate]}", "evaluated", *COUNTS]
+    measured = [*estimates, f"n_{ERROR_RATES[rate]}", "evaluated", *COUNTS, *ENDING_COLUMNS]
     frame = pd.DataFrame(rows, columns=[*PLACE, *measured, *OVER, *WHY]).astype(dict.fromkeys(measured, "float64"))
     return StageTable(frame, rate, _notes(run, frame))
 
@@ -140,10 +144,15 @@ def _error_rate(evaluations: pd.DataFrame, rate: str) -> dict[str, Any]:
         return {}
     last = evaluations.iloc[-1]
     found = {rate: "value", f"{rate}.low": "low", f"{rate}.high": "high", f"n_{ERROR_RATES[rate]}": "total"}
-    return {name: float(last[f"{rate}.{field}"]) for name, field in found.items()} | {
-        "evaluated": float(last["step"]),
-        **{name: last[name] for name in OVER},
-    }
+    rates = {name: float(last[f"{rate}.{field}"]) for name, field in found.items()}
+    return (
+        rates
+        | ending_rates(last, rate)
+        | {
+            "evaluated": float(last["step"]),
+            **{name: last[name] for name in OVER},
+        }
+    )
 
 
 def _overlap(probe: pd.DataFrame) -> dict[str, float]:

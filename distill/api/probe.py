@@ -33,13 +33,13 @@ def probe(
     *,
     temperature: float = 1.0,
     max_new_tokens: int | None = None,
+    normalizer: str = "basic",
     batch_size: int = 16,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
     long: bool = False,
     traced: int | None = None,
     no_speech: NoSpeech | None = None,
-    normalizer: str = "basic",
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
@@ -53,6 +53,8 @@ def probe(
         manifest: Audio to transcribe; nothing else is needed, or a prompt for text models.
         temperature: Temperature of the probabilities.
         max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
+        normalizer: Text normalizer under which transcripts are compared with the manifest's texts, if it has some, and
+            words of clips without speech are counted.
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
@@ -60,14 +62,13 @@ def probe(
             the pieces, and break the statistics down by window.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
         no_speech: Clips of silence and noise that both models transcribe; None reads none.
-        normalizer: Text normalizer before the words of these clips are counted.
         observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
         FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
         ServerError: No answer, or not what was asked for.
-        UserError: A setting out of its range.
+        UserError: A setting out of its range, or an unknown normalizer.
     """
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
     if traced is not None and traced < 0:
@@ -93,6 +94,7 @@ def probe(
             utterances,
             support.model_copy(update={"k": pair.k}),
             decoding,
+            normalizer=normalizer,
             batch_size=batch_size,
             traced=len(utterances) if traced is None else traced,
             progress=lambda done, total: watcher.work("probing", done, total),

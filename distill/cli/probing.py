@@ -36,6 +36,7 @@ def probe(
     k: Count = 32,
     temperature: Amount = 1.0,
     max_new_tokens: Count | None = None,
+    normalizer: str = "basic",
     batch_size: Count = 16,
     max_utterances: Count | None = None,
     max_seconds: Amount = 30.0,
@@ -46,14 +47,14 @@ def probe(
     preflight: bool = False,
     panel: bool = False,
     no_speech: Annotated[NoSpeech, Parameter(name="*", group="Without speech")] = NoSpeech(),  # noqa: B008 (frozen)
-    normalizer: str = "basic",
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
     """Measure support overlap of two models on a manifest, on the student's rollouts.
 
-    It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
-    report how many of these transcripts its tokenizer encodes to other tokens than it wrote.
+    Five numbers to read first and a verdict come after the table. Where the manifest has texts, signal (does the
+    teacher's word tell right transcripts from wrong ones?) and calibration follow. The teacher also transcribes up to
+    32 of the utterances, to report how many of these transcripts its tokenizer encodes to other tokens than it wrote.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
@@ -63,6 +64,8 @@ def probe(
         k: Size of the supports.
         temperature: Temperature of the probabilities.
         max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
+        normalizer: Text normalizer under which transcripts are compared with the manifest's texts, if it has some, and
+            words of clips without speech are counted.
         batch_size: Utterances in a batch.
         max_utterances: Use only the first ones; the default is all, or 8 for a preflight.
         max_seconds: Longer utterances are refused.
@@ -77,7 +80,6 @@ def probe(
         panel: Also print which positions other systems' rules would keep when they weight the loss, and how alike they
             choose; --json always has it. It needs a local teacher.
         no_speech: Clips of silence and noise that both models also transcribe; off unless their numbers are given.
-        normalizer: Text normalizer before the words of these clips are counted.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -134,13 +136,13 @@ def probe(
         manifest,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
+        normalizer=normalizer,
         batch_size=batch_size,
         max_utterances=max_utterances,
         max_seconds=max_seconds,
         long=long,
         traced=None if output else 0,
         no_speech=no_speech,
-        normalizer=normalizer,
     )
     if json_:
         print_json(result.to_dict())

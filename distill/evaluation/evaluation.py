@@ -17,8 +17,9 @@ from ..files import write_rows
 from ..models import Transcriber
 from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding
+from .by_ending import Ending, PartScore, by_ending
 from .scoring import UNITS, TranscriptScore, score_transcripts
-from .transcribe import Progress, transcribe
+from .transcribe import Progress, Written, transcribe
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class Evaluation:
         rows: One for each utterance: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
             `speaker` (as text, or None); and for words (mixed tokens if the normalizer requires them) and characters
             after normalization, `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
-            `words.insertions`, `tokens.errors`, `characters.errors` and so on.
+            `words.insertions`, `tokens.errors`, `characters.errors` and so on; `finished`: whether the transcript ends
+            by itself.
+        endings: Error rates of the transcripts that end by themselves (`finished`) and of the others (`unfinished`).
         pieces: How long recordings were cut; None if they were not allowed.
     """
 
     score: TranscriptScore
     rows: list[dict[str, Any]]
+    endings: Mapping[Ending, PartScore]
     pieces: Pieces | None = None
 
     def write(self, path: str | Path) -> None:
@@ -43,12 +47,14 @@ class Evaluation:
         write_rows(Path(path), self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return rates and counts as JSON can hold them, and with long recordings how they were cut."""
+        """Return rates and counts as JSON can hold them, see `TranscriptScore.to_dict`; also of `finished` and
+        `unfinished` transcripts alone, and with long recordings how they were cut."""
         cut = {} if self.pieces is None else {"long_recordings": self.pieces.to_dict()}
-        return self.score.to_dict() | cut
+        return self.score.to_dict() | {name: part.to_dict() for name, part in self.endings.items()} | cut
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, [str(self.score), self.pieces and self.pieces.line]))
+        parts = "; ".join(f"{name}: {part}" for name, part in self.endings.items())
+        return "\n".join(filter(None, [str(self.score), parts, self.pieces and self.pieces.line]))
 
 
 def evaluate(
@@ -85,12 +91,29 @@ def evaluate(
         utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     read = utterances if pieces is None else pieces.utterances
-    texts = transcribe(recognizer, source, read, decoding, batch_size=batch_size, progress=progress)
-    texts = texts if pieces is None else pieces.stitched(texts)
+    written = transcribe(recognizer, source, read, decoding, batch_size=batch_size, progress=progress)
+    written = written if pieces is None else joined(pieces, written)
+    texts, finished = {i: one.text for i, one in written.items()}, {i: one.finished for i, one in written.items()}
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
     score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
-    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances], pieces)
+    rows = [_row(u, written[u.id], score, place[u.id]) for u in utterances]
+    return Evaluation(score, rows, by_ending(score, finished, speakers), pieces)
+
+
+def joined(pieces: Pieces, written: Mapping[str, Written]) -> dict[str, Written]:
+    """Return the transcripts of whole recordings; one ends by itself if all its pieces do.
+
+    Args:
+        pieces: How the recordings were cut.
+        written: Transcripts of the pieces.
+    """
+    texts = pieces.stitched({name: one.text for name, one in written.items()})
+    ended = {
+        recording: all(written[name].finished for name in names if name in written)
+        for recording, names in pieces.names.items()
+    }
+    return {recording: Written(text, ended[recording]) for recording, text in texts.items()}
 
 
 def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:
@@ -124,9 +147,10 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
     ]
 
 
-def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
-    row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
-    row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
+def _row(utterance: Utterance, written: Written, score: TranscriptScore, i: int) -> dict[str, Any]:
+    row = {"id": utterance.id, "reference": utterance.text, "text": written.text, "seconds": duration(utterance)}
+    row |= {"language": utterance.language, "speaker": as_text(utterance.extra.get("speaker"))}
+    row["finished"] = written.finished
     row["normalizer"] = f"{score.normalizer} {score.normalizer_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
@@ -136,7 +160,7 @@ def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dic
     return row
 
 
-def _name(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
     """Return a field that is text in some manifests and a number in others, converted to text for a column of a
     table."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

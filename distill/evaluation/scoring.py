@@ -227,7 +227,7 @@ def score_transcripts(
     normal_hypotheses = _normalized(ids, raw_hypotheses, normalizer, side="hypothesis")
 
     words = _counts(jiwer.process_words, normal_references, normal_hypotheses)
-    mixed = _counts(jiwer.process_words, *(list(map(_spaced, side)) for side in (normal_references, normal_hypotheses)))
+    mixed = _counts(jiwer.process_words, *(list(map(spaced, side)) for side in (normal_references, normal_hypotheses)))
     characters = _counts(jiwer.process_characters, normal_references, normal_hypotheses)
     counts = {"wer": words, "mer": mixed, "cer": characters}
     named = _named(ids, speakers)
@@ -236,7 +236,7 @@ def score_transcripts(
     names, member = (
         np.unique(list(map(str, named)), return_inverse=True) if over == "speakers" else (ids, range(len(ids)))
     )
-    rates = _error_rates(list(names), member, counts, level=level, draws=draws, seed=seed)
+    rates = error_rates(list(names), member, counts, level=level, draws=draws, seed=seed)
     return TranscriptScore(
         wer=rates["wer"],
         mer=rates["mer"],
@@ -306,7 +306,8 @@ def _normalized(ids: list[str], texts: list[str], normalizer: Normalizer, *, sid
     return [normalizer.apply(text) for text in texts]
 
 
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
+    """Return a text with spaces between its mixed tokens."""
     return " ".join(_MIXED_TOKEN.findall(text))
 
 
@@ -320,7 +321,7 @@ def _counts(
     return EditCounts(*table.T)
 
 
-def _error_rates(
+def error_rates(
     names: Sequence[str],
     member: Sequence[int] | NDArray[np.int64],
     counts: Mapping[str, EditCounts],
@@ -329,6 +330,16 @@ def _error_rates(
     draws: int,
     seed: int,
 ) -> dict[str, ErrorRate]:
+    """Return error rates with intervals over clusters.
+
+    Args:
+        names: Of the clusters.
+        member: [utterances] the number of each one's cluster.
+        counts: Edit counts by name of the rate.
+        level: Level of the intervals.
+        draws: Bootstrap resamples.
+        seed: Of the resampling.
+    """
     errors, totals = np.zeros((2, len(names), len(counts)), np.int64)
     np.add.at(errors, member, np.stack([c.errors for c in counts.values()], axis=1))
     np.add.at(totals, member, np.stack([c.reference_lengths for c in counts.values()], axis=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
@@ -14,6 +15,18 @@ Progress = Callable[[int, int], None]
 """Called with (utterances done, utterances in all)."""
 
 
+class Written(NamedTuple):
+    """A transcript.
+
+    Attributes:
+        text: What it says.
+        finished: Whether it ended by itself, not at the limit on its length.
+    """
+
+    text: str
+    finished: bool
+
+
 def transcribe(
     recognizer: Transcriber,
     source: AudioSource,
@@ -22,13 +35,14 @@ def transcribe(
     *,
     batch_size: int = 32,
     progress: Progress | None = None,
-) -> dict[str, str]:
-    """Return texts by utterance id, in the order given."""
-    texts: dict[str, str] = {}
+) -> dict[str, Written]:
+    """Return transcripts by utterance id, in the order given."""
+    texts: dict[str, Written] = {}
     decoding = with_token_limit(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
         written = write(recognizer, batch, decoding)
-        texts.update(zip((u.id for u in batch.utterances), recognizer.decode(written), strict=True))
+        found = map(Written, recognizer.decode(written), written.finished.tolist())
+        texts.update(zip((u.id for u in batch.utterances), found, strict=True))
         if progress:
             progress(len(texts), len(utterances))
     return texts

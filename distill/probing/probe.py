@@ -31,6 +31,7 @@ from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
 from ..scoring.rule_inputs import rule_inputs
 from ..teacher_data.labels import labels
+from .against_references import AgainstReferences, ReferenceReading, is_labeled
 from .probe_sums import ProbeSums
 from .trace import trace_rows
 
@@ -53,8 +54,10 @@ class StateProbe:
         texts: The transcripts as text, by utterance id.
         forms: Statistics over some of the positions, see `overlap.definitions.forms`: `top1_agreement.without_repeats`.
         panel: What rules that weight single positions would keep; on the student's states with a local teacher only.
-        sums: Sums and counts of all `readings` by utterance id; every utterance is there.
+        sums: Sums and counts of all `readings` by utterance id; every utterance is there. With `references` also of
+            the error rate.
         ranges: Limits of the statistics.
+        references: What the transcripts say against reference texts; None if nobody asked, or there are no texts.
     """
 
     states: str
@@ -69,6 +72,7 @@ class StateProbe:
     panel: ShadowPanel | None = None
     sums: GroupSums = field(default_factory=lambda: GroupSums.empty(()))
     ranges: Ranges = field(default_factory=Ranges)
+    references: ReferenceReading | None = None
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -106,6 +110,7 @@ def probe(
     states: str = "student",
     recorded: Rollouts | None = None,
     teacher_rollouts: Rollouts | None = None,
+    normalizer: str | None = None,
     batch_size: int = 32,
     traced: int = 0,
     progress: Progress | None = None,
@@ -121,6 +126,8 @@ def probe(
         states: Whose transcripts: the student's now, the teacher's, the references, or `fixed` recorded ones.
         recorded: Transcripts for `fixed`; for other states, existing ones to reuse.
         teacher_rollouts: The teacher's transcripts in the student's tokens, for the form `past_teacher`.
+        normalizer: Compare the transcripts with the reference texts, if there are any, under this text normalizer; None
+            does not.
         batch_size: Utterances at once.
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
@@ -133,6 +140,7 @@ def probe(
     recut: list[float] = []
     traces: list[dict[str, Any]] = []
     read_by_rules: list[RuleInputs] = []
+    against = AgainstReferences(pair, normalizer) if normalizer is not None and is_labeled(utterances) else None
     for batch in source.batches(utterances, batch_size):
         if recorded is None:
             transcripts = write_transcripts(pair, batch, states, decoding)
@@ -147,6 +155,8 @@ def probe(
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
         decoded = student.decode(transcripts)
+        if against is not None:
+            against.add(scores, batch.utterances, decoded)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
             traces += trace_rows(scores, batch.utterances, decoded, student, states)[:kept]
@@ -166,8 +176,21 @@ def probe(
     names = [utterance.id for utterance in utterances]
     ends = stop_density_sums(*_lengths_and_ends(utterances, rollouts), names)
     kept = GroupSums.side_by_side([sums.sums(), GroupSums.from_values(of_sequences, names), ends])
+    references = None if against is None else against.reading(kept)
     return StateProbe(
-        states, summary, funnel, found, rollouts, traces, bounds, texts, sums.forms(), panel, kept, sums.ranges
+        states,
+        summary,
+        funnel,
+        found,
+        rollouts,
+        traces,
+        bounds,
+        texts,
+        sums.forms(),
+        panel,
+        kept if references is None else GroupSums.side_by_side([kept, references.errors]),
+        sums.ranges,
+        references,
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import overlap
 from overlap.bounds import BoundsSummary
+from overlap.calibration import CalibrationReadings
 from overlap.estimates.first_reading import FirstReading
+from overlap.signal import SignalReadings
 from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
 
@@ -19,6 +21,11 @@ from .no_speech import NoSpeechReading
 from .probe import StateProbe
 from .round_trip import RoundTrip
 from .windows import WindowStrata
+
+NO_TEXTS = (
+    "signal and calibration: not measured, for the manifest has no texts; give its lines a `text` to see whether the "
+    "teacher's word tells right transcripts from wrong ones"
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,17 @@ class ProbeResult:
         return self.probed.panel
 
     @property
+    def signal(self) -> SignalReadings | None:
+        """Whether statistics tell right transcripts from wrong ones; None if the manifest has no texts."""
+        return None if self.probed.references is None else self.probed.references.signal
+
+    @property
+    def calibration(self) -> CalibrationReadings | None:
+        """Whether both models' tokens and words are right as often as their probability says; None if the manifest has
+        no texts."""
+        return None if self.probed.references is None else self.probed.references.calibration
+
+    @property
     def traces(self) -> list[dict[str, Any]]:
         """Both models' view of every position, one row per utterance, with the columns of `distill.probing.trace`."""
         return self.probed.traces
@@ -108,7 +126,12 @@ class ProbeResult:
             tree["windows"] = self.windows.to_dict()
         if self.no_speech:
             tree["no_speech"] = self.no_speech.to_dict()
-        return tree
+        return tree | self._against_references()
+
+    def _against_references(self) -> dict[str, Any]:
+        """Return signal and calibration as a tree that JSON can hold; nothing without texts."""
+        found = {"signal": self.signal, "calibration": self.calibration}
+        return {name: readings.to_dict() for name, readings in found.items() if readings is not None}
 
     def write(self, path: str | Path) -> None:
         """Write the traces there, as Parquet, which `distill report` and `analysis.load` open.
@@ -116,7 +139,8 @@ class ProbeResult:
         Raises:
             WriteError: The disk is full.
         """
-        write_rows(Path(path), self.traces, {"probe": {**self.sources, **self.probed.about}})
+        about = {**self.sources, **self.probed.about, **self._against_references()}
+        write_rows(Path(path), self.traces, {"probe": about})
 
     @property
     def _source_line(self) -> str:
@@ -126,6 +150,7 @@ class ProbeResult:
     def __str__(self) -> str:
         tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage, self.windows, self.no_speech))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
+        parts += [NO_TEXTS] if self.signal is None else [str(self.signal), str(self.calibration)]
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
@@ -134,4 +159,6 @@ class ProbeResult:
         tables = (self.summary, self.bounds, self.coverage, self.panel, self.windows, self.no_speech)
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
+        against = [table._repr_html_() for table in (self.signal, self.calibration) if table is not None]
+        first += "".join(against) or f"<p>{escape(NO_TEXTS)}</p>"
         return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"

@@ -29,7 +29,7 @@ def trace_rows(
     served teacher's log-probabilities are over its full vocabulary, blocked tokens included, and NaN where the server
     did not return them. `writer` is the student, whose tokens the columns name.
     """
-    strings, spelled = writer.tokens.strings, _spelling(writer.tokenizer, writer.tokens.times)
+    strings, spelled = writer.tokens.strings, spelling(writer.tokenizer, writer.tokens.times)
     (student, teacher), unions, values = scores.sets, scores.union, scores.values()
     log_p, log_q = scores.student_logprobs(unions.ids), scores.teacher_logprobs(unions.ids)
     rows = []
@@ -79,7 +79,7 @@ def trace_rows(
 
 
 @lru_cache(maxsize=4)
-def _spelling(tokenizer: Any, times: range) -> Callable[[int], bytes | None]:
+def spelling(tokenizer: Any, times: range) -> Callable[[int], bytes | None]:
     """Return the bytes of a token id; None for control tokens and timestamps.
 
     If a tokenizer does not give the bytes of its tokens, they are those of the decoded single token.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.run.kinds import Integer, Number, Record, Text, optional
+from analysis.run.reading_records import CalibrationReading, SignalReading
 from analysis.run.records import (
     BegunVisit,
     By,
@@ -59,6 +60,8 @@ RECORDS: dict[str, type[Record]] = {
     "evaluations.jsonl": Evaluation,
     "probes/*.parquet": Probe,
     "probe_sums/*.parquet": ProbeSum,
+    "signal/*.parquet": SignalReading,
+    "calibration/*.parquet": CalibrationReading,
     "token_rules/*.parquet": TokenRule,
     "no_speech/*.parquet": NoSpeech,
     "traces/*.parquet": Trace,

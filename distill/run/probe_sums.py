@@ -27,7 +27,13 @@ def as_kept(sums: GroupSums) -> GroupSums:
         return GroupSums(sums.names, sums.keys, sums.sums.astype(_KIND).astype(np.float64), sums.counts, sums.undefined)
 
 
-def write_sums(run: Path, name: str, place: Mapping[str, Any], sums: Mapping[str, GroupSums]) -> None:
+def write_sums(
+    run: Path,
+    name: str,
+    place: Mapping[str, Any],
+    sums: Mapping[str, GroupSums],
+    speakers: Mapping[str, str | None],
+) -> None:
     """Write the sums of a probe.
 
     Args:
@@ -35,14 +41,16 @@ def write_sums(run: Path, name: str, place: Mapping[str, Any], sums: Mapping[str
         name: Of the probe's file.
         place: Step, visit and stage.
         sums: By states, as from `as_kept`.
+        speakers: Of each utterance, None where it names none.
     """
     parts = []
     for states, one in sums.items():
         columns = {"id" if name == "key" else name: values for name, values in one.to_columns().items()}
         parts.append(pd.DataFrame({**place, "states": states, **columns}))
-    texts = dict.fromkeys(("stage", "states", "id", "statistic"), "category")
+    texts = dict.fromkeys(("stage", "states", "id", "statistic", "speaker"), "category")
     kinds = {"sum": _KIND, "count": np.int32, "undefined": np.int32}
-    frame = pd.concat(parts, ignore_index=True).astype({**texts, **kinds})
+    frame = pd.concat(parts, ignore_index=True)
+    frame = frame.assign(speaker=frame["id"].map(speakers)).astype({**texts, **kinds})
     write_parquet(run / SUMS / f"{name}.parquet", frame)
 
 

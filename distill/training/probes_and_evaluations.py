@@ -21,17 +21,29 @@ from ..data.manifest import Utterance
 from ..evaluation.evaluation import counted, evaluate
 from ..files import write_atomically, write_parquet
 from ..models import Transcriber
+from ..probing.against_references import is_labeled, speakers_of
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
 from ..run.probe_sums import as_kept, last_sums, write_sums
 from ..run.provenance import changed_since
-from ..run.run_directory import NO_SPEECH, TOKEN_RULES, TRACES, RunDirectory, damaged, read_json
+from ..run.run_directory import (
+    CALIBRATION,
+    NO_SPEECH,
+    SIGNAL,
+    TOKEN_RULES,
+    TRACES,
+    RunDirectory,
+    damaged,
+    read_json,
+)
 from .no_speech import NoSpeechProbe
+from .reading_rows import calibration_rows, rule_rows, signal_rows
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
+DEFAULT_NORMALIZER: str = Evaluation.model_fields["normalizer"].default
 _ROLLOUTS = TypeAdapter(dict[str, tuple[list[Annotated[int, Field(ge=0)]], bool]])
 
 
@@ -64,6 +76,7 @@ class Monitor:
         self.observer = observer
         self.decoding = probe_decoding(setup.recipe)
         self._teacher_rollouts: Rollouts | None = None
+        self._said_no_texts = False
         self._fixed_rollouts = fixed_rollouts(run.path)
         self._no_speech = NoSpeechProbe(setup, observer)
 
@@ -90,6 +103,8 @@ class Monitor:
         rows: list[dict[str, Any]] = []
         traces: list[dict[str, Any]] = []
         rules: list[dict[str, Any]] = []
+        signal: list[dict[str, Any]] = []
+        calibrated: list[dict[str, Any]] = []
         probed: dict[str, StateProbe] = {}
         # The teacher's transcripts first: the student's positions past their length are read apart.
         for states in sorted(config.states, key=lambda states: states != "teacher"):
@@ -105,6 +120,7 @@ class Monitor:
                 states=states,
                 recorded=recorded,
                 teacher_rollouts=self._teacher_rollouts if states != "teacher" else None,
+                normalizer=self._normalizer if states == "student" else None,
                 batch_size=config.batch_size,
                 traced=config.trace_utterances if trace else 0,
             )
@@ -118,19 +134,25 @@ class Monitor:
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             rows += probe_rows(result, place)
-            rules += rule_rows(result, place)
+            rules += rule_rows(result, asdict(place))
+            signal += signal_rows(result, asdict(place))
+            calibrated += calibration_rows(result, asdict(place))
             traces += [asdict(place) | row for row in self._scored(result.traces)]
         self.run.append_probes(place.file, rows)
         self.observer.probe(rows)
         without_speech = [asdict(place) | row for row in self._no_speech.rows(self.decoding)]
-        for folder, found in ((TRACES, traces), (TOKEN_RULES, rules), (NO_SPEECH, without_speech)):
+        if not (signal or self._said_no_texts or is_labeled(self.setup.probe)):
+            self._said_no_texts = True
+            self.observer.notice("no signal and no calibration: the probe's manifest has no texts to compare with")
+        kept = {TRACES: traces, TOKEN_RULES: rules, NO_SPEECH: without_speech, SIGNAL: signal, CALIBRATION: calibrated}
+        for folder, found in kept.items():
             if found and self.run.writer:
                 path = self.run.path / folder / f"{place.file}.parquet"
-                path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack the last two
+                path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack some of them
                 write_parquet(path, pd.DataFrame(found))
         sums = {states: as_kept(result.sums) for states, result in probed.items()}
         if self.run.writer:
-            write_sums(self.run.path, place.file, asdict(place), sums)
+            write_sums(self.run.path, place.file, asdict(place), sums, speakers_of(self.setup.probe))
         return readings | self._changes(place, probed, sums, changes)
 
     def _changes(
@@ -168,6 +190,12 @@ class Monitor:
             tree = {"teacher": found.to_dict()}
             write_atomically(self.run.path / ROUND_TRIP, dumps(tree, indent=2) + "\n")
         self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
+
+    @property
+    def _normalizer(self) -> str:
+        """Of the transcripts of probes: the evaluation's, or the default one."""
+        config = self.setup.recipe.evaluation
+        return DEFAULT_NORMALIZER if config is None else config.normalizer
 
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return traces with the errors that an evaluation would count in them; unchanged without an evaluation."""
@@ -213,7 +241,7 @@ class Monitor:
             progress=lambda done, total: self.observer.work(f"evaluating {model}{on}", done, total),
         )
         file = f"transcripts/{place.file}-{config.name}-{model}.parquet"
-        row = {**asdict(place), "set": config.name, "model": model} | result.score.to_dict() | {"transcripts": file}
+        row = {**asdict(place), "set": config.name, "model": model} | result.to_dict() | {"transcripts": file}
         if self.run.writer:
             write_parquet(self.run.path / file, pd.DataFrame(result.rows))
         self.run.append("evaluations", row)
@@ -271,13 +299,3 @@ def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
         for name, count in result.funnel.to_dict().items()
     ]
     return rows
-
-
-def rule_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
-    """Rows of `token_rules/`, one per number of the probe's shadow panel; none without one."""
-    common = {**asdict(place), "states": result.states}
-    found = [] if result.panel is None else result.panel.estimates()
-    return [
-        common | {"rule": rule, "other": other, "quantity": quantity, **estimate.to_dict()}
-        for rule, other, quantity, estimate in found
-    ]

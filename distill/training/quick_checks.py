@@ -168,8 +168,8 @@ def _written_forms(teacher: Recognizer | ServedTeacher, source: AudioSource, lab
     sample = [u for u in sample if u.id not in refused]
     if not sample:
         return []
-    texts = transcribe(teacher, source, sample, Decoding(), batch_size=COMPARED)
-    return check_written_forms([u.text or "" for u in sample], [texts[u.id] for u in sample], labeled.name)
+    written = transcribe(teacher, source, sample, Decoding(), batch_size=COMPARED)
+    return check_written_forms([u.text or "" for u in sample], [written[u.id].text for u in sample], labeled.name)
 
 
 def _memory_needs(

@@ -12,6 +12,7 @@
 −0.127 [−0.191, −0.062], 95 % interval over 60 clusters
 
 `token_outcomes` makes outcomes of the labels of `overlap.strata.correctness`, `word_outcomes` of an alignment.
+`CalibrationReadings` holds those of both models at tokens and words together, as a table and for records.
 """
 
 from overlap.calibration.measures import Calibration, ReliabilityBin, calibration, equal_mass_bins
@@ -22,9 +23,11 @@ from overlap.calibration.outcomes import (
     word_confidences,
     word_outcomes,
 )
+from overlap.calibration.readings import CalibrationReadings
 
 __all__ = [
     "Calibration",
+    "CalibrationReadings",
     "Outcomes",
     "ReliabilityBin",
     "calibration",

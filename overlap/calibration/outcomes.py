@@ -53,6 +53,7 @@ def token_outcomes(
     confidence: Tensor | np.ndarray,
     labels: Labels,
     *,
+    mask: Tensor | np.ndarray | None = None,
     groups: Sequence[Any] | None = None,
     near_deletion: Literal["left out", "right", "wrong"] = "left out",
 ) -> Outcomes:
@@ -64,6 +65,8 @@ def token_outcomes(
     Args:
         confidence: ``[B, L]`` the probability of each written token, or the largest at its position.
         labels: of these tokens.
+        mask: ``[B, L]`` bool, the tokens that there are; one without a confidence is counted as undefined. By default
+            those with a confidence.
         groups: ``[B]`` name of the utterance or speaker of each row; default: the row itself.
         near_deletion: what tokens beside missing words are. Their own word is right, but one of the two stands where
             another should.
@@ -80,7 +83,9 @@ def token_outcomes(
     outcome["near_deletion"] = {"left out": np.nan, "right": 1.0, "wrong": 0.0}[near_deletion]
     meaning = np.array([*(outcome[level] for level in CORRECTNESS), np.nan])  # the last for no label, −1
     correct = meaning[labels.spread(table.shape)]
-    there = ~np.isnan(table)
+    there = ~np.isnan(table) if mask is None else array_of(mask)
+    if there.dtype != bool or there.shape != table.shape:
+        raise UserError(f"mask: expected bool {[*table.shape]}, received {there.dtype} {[*there.shape]}")
     return Outcomes(table[there], correct[there], _names(groups, len(table))[np.nonzero(there)[0]])
 
 

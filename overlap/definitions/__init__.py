@@ -4,18 +4,22 @@
 """
 
 from overlap.definitions.bounded_statistics import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
+from overlap.definitions.calibration_readings import CALIBRATION_READINGS
 from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
 from overlap.definitions.definition import Definition
 from overlap.definitions.names import ALL, by_canonical_name, canonical, checked
 from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
+from overlap.definitions.signal_readings import SIGNAL_READINGS
 from overlap.definitions.token_statistics import TOKEN_STATISTICS
 from overlap.definitions.value_ranges import Ranges
 
 __all__ = [
     "BOUNDED_STATISTICS",
+    "CALIBRATION_READINGS",
     "CHECKPOINT_STATISTICS",
     "DECIDED_BY_TOP_K",
     "SEQUENCE_STATISTICS",
+    "SIGNAL_READINGS",
     "TOKEN_STATISTICS",
     "Definition",
     "Ranges",

@@ -4,7 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, label_of
+from overlap.definitions import (
+    CALIBRATION_READINGS,
+    CHECKPOINT_STATISTICS,
+    SEQUENCE_STATISTICS,
+    SIGNAL_READINGS,
+    TOKEN_STATISTICS,
+    label_of,
+)
 from overlap.definitions.definition import Definition
 from overlap.definitions.no_speech_statistics import NO_SPEECH_STATISTICS
 from overlap.definitions.readiness import READINESS
@@ -20,6 +27,8 @@ def page() -> str:
         ("Statistics of one sequence", "`overlap.estimates.sequences`", SEQUENCE_STATISTICS),
         ("Statistics of clips without speech", "`overlap.estimates.no_speech`", NO_SPEECH_STATISTICS),
         ("Statistics between two checkpoints", "`overlap.statistics.gain`", CHECKPOINT_STATISTICS),
+        ("Signal: right and wrong transcripts", "`overlap.signal`", SIGNAL_READINGS),
+        ("Calibration of tokens and words", "`overlap.calibration`", CALIBRATION_READINGS),
     )
     return "\n".join([introduction, *(line for section in sections for line in _section(*section))])
 

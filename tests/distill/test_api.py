@@ -174,7 +174,7 @@ class TestEvaluate:
         words = ("evaluate", "--model", student_path, "--manifest", manifests["test"], "--max-new-tokens", 6)
         found = distill.evaluate(pair.student, manifests["test"], max_new_tokens=6, quiet=True)
         named = {"model": str(student_path), "manifest": str(manifests["test"])}
-        assert named | found.score.to_dict() == printed(capsys, *words, "--output", tmp_path / "verb.parquet", "--json")
+        assert named | found.to_dict() == printed(capsys, *words, "--output", tmp_path / "verb.parquet", "--json")
         found.write(tmp_path / "function.parquet")
         ours, theirs = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("function", "verb"))
         pd.testing.assert_frame_equal(ours, theirs)

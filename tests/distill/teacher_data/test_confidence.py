@@ -48,7 +48,8 @@ def served(server, served_models, top_logprobs=None):
 
 
 def test_texts_are_the_same_with_confidence_and_without(recognizer, source, utterances):
-    texts = transcribe(recognizer, source, utterances, DECODING, batch_size=5)
+    written = transcribe(recognizer, source, utterances, DECODING, batch_size=5)
+    texts = {name: one.text for name, one in written.items()}
     written = transcripts(recognizer, source.batch(utterances), DECODING)
     assert [transcript.text for transcript in written] == list(texts.values())
 
