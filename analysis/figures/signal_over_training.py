@@ -22,6 +22,7 @@ from .fonts import legible
 from .overlap_over_training import broken, draw_stages, label_stages
 from .panels import check_states, finite, inches, key_below, one_panel, small, write_message
 from .style import INK, axis_label
+from .visit_ends import is_measured
 
 MARKS = {
     Verdict.CARRIES_SIGNAL: "o",
@@ -67,7 +68,7 @@ def signal_over_training(
     panel.set_xlabel("Training step")
     rows = run.signal.loc[(run.signal["states"] == states) & (run.signal["quantity"] == "auroc")]
     rows = rows.loc[rows["statistic"].isin(names)]
-    if rows["value"].isna().all():
+    if not is_measured(rows, "value"):
         nothing = "not measured in this run" if rows.empty else "no probe has both right and wrong transcripts"
         write_message(panel, nothing)
         return panel
@@ -117,9 +118,10 @@ def _draw(
     panel: Axes, run: Run, rows: pd.DataFrame, color: str, dashes: str | tuple[int, tuple[float, ...]]
 ) -> Artist | None:
     """Draw one statistic; None where it has no number."""
-    if rows["value"].isna().all():
+    if not is_measured(rows, "value"):
         return None
-    step, value, low, high = broken(finite(rows[["step", "value", "low", "high"]]), fall_backs_before(run, rows))
+    numbers = pd.DataFrame(rows, columns=["step", "value", "low", "high"])
+    step, value, low, high = broken(finite(numbers), fall_backs_before(run, rows))
     panel.fill_between(step, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
     (line,) = panel.plot(step, value, color=color, linestyle=dashes, linewidth=1.2, zorder=3)
     line.set_gid(str(rows["statistic"].iloc[0]))

@@ -130,7 +130,7 @@ def _of_traces(run: Run) -> list[Picture]:
             "Top-1 agreement by the class of the student's token, with 95 % intervals.",
             lambda: strata(run, width=WIDTH),
         ),
-        *(_by_correctness(run) if run.traces["reference"].notna().any() else ()),
+        *(_by_correctness(run) if bool(run.traces["reference"].notna().to_numpy().any()) else ()),
     ]
 
 

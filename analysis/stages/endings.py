@@ -15,7 +15,7 @@ ENDING_COLUMNS = tuple(column for part in ENDINGS for column in (part, f"{part}.
 """Of a frame: the error rate of each part with its bounds, and its utterances."""
 
 
-def ending_rates(evaluation: Mapping[Any, Any] | pd.Series, rate: str) -> dict[str, float]:
+def ending_rates(evaluation: Mapping[Any, Any], rate: str) -> dict[str, float]:
     """Return `ENDING_COLUMNS` of a row of `Run.evaluations`: rates as stored, NaN where a run did not store them.
 
     Args:
@@ -25,9 +25,14 @@ def ending_rates(evaluation: Mapping[Any, Any] | pd.Series, rate: str) -> dict[s
     found = {}
     for part in ENDINGS:
         for column, field in ((part, "value"), (f"{part}.low", "low"), (f"{part}.high", "high")):
-            found[column] = float(evaluation.get(f"{part}.{rate}.{field}", math.nan))
-        found[f"n_{part}"] = float(evaluation.get(f"{part}.n_utterances", math.nan))
+            found[column] = _stored(evaluation, f"{part}.{rate}.{field}")
+        found[f"n_{part}"] = _stored(evaluation, f"{part}.n_utterances")
     return found
+
+
+def _stored(evaluation: Mapping[Any, Any], name: str) -> float:
+    value = evaluation.get(name)
+    return math.nan if value is None else float(value)
 
 
 def has_endings(frame: pd.DataFrame) -> bool:

@@ -147,7 +147,7 @@ def _error_rate(evaluations: pd.DataFrame, rate: str) -> dict[str, Any]:
     rates = {name: float(last[f"{rate}.{field}"]) for name, field in found.items()}
     return (
         rates
-        | ending_rates(last, rate)
+        | ending_rates(last.to_dict(), rate)
         | {
             "evaluated": float(last["step"]),
             **{name: last[name] for name in OVER},

@@ -98,7 +98,7 @@ class AgainstReferences:
             keep = there[row]
             own = ids[row][keep]
             pieces = [self._spelled(token) for token in own.tolist()]
-            of = {model: part[row][keep] for model, part in zip(MODELS, logprobs, strict=True)}
+            of: dict[Model, np.ndarray] = {model: part[row][keep] for model, part in zip(MODELS, logprobs, strict=True)}
             self._rows.append(_Row(own, pieces, used[row][keep], of, text))
             self._utterances.append(utterance)
 
@@ -167,7 +167,7 @@ class AgainstReferences:
                 for of, outcomes in self._outcomes(row, utterance.text, group).items():
                     parts.setdefault(of, []).append(outcomes)
         of_teacher: tuple[tuple[Model, Unit], ...] = (("teacher", "token"), ("teacher", "word"))
-        reasons = dict.fromkeys(of_teacher, unlisted) if unlisted else {}
+        reasons: dict[tuple[Model, Unit], str] = {of: unlisted for of in of_teacher if unlisted}
         measured = {of: calibration(_joined(found, known=of not in reasons)) for of, found in parts.items()}
         return CalibrationReadings(measured, over, about, reasons)
 

@@ -154,7 +154,7 @@ def _calibration(rows: list[Mapping[str, Any]]) -> Calibration:
     whole = {row["quantity"]: row for row in rows if row["quantity"] != "bin"}
     bins = sorted((row for row in rows if row["quantity"] == "bin"), key=lambda row: row["bin"])
     diagram = [
-        ReliabilityBin(*(float(row[edge]) for edge in ("bin_low", "bin_high", "bin_confidence")), _estimate(row))
+        ReliabilityBin(float(row["bin_low"]), float(row["bin_high"]), float(row["bin_confidence"]), _estimate(row))
         for row in bins
     ]
     return Calibration(

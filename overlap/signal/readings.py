@@ -95,7 +95,9 @@ class SignalReadings(Mapping[str, Signal]):
     @property
     def over(self) -> Over:
         """What the intervals are over."""
-        return next((signal.over for signal in self.signals.values()), "utterances")
+        for signal in self.signals.values():
+            return signal.over
+        return "utterances"
 
     @property
     def sentence(self) -> str:
