@@ -41,6 +41,7 @@ class State(Record):
     best: By[Any] = optional("the best weights so far, as in `best.json`")
     best_end: By[Any] = optional("the checkpoint of the visit to which a collapse in teacher data returns")
     refused_steps: Integer | None = optional("on-policy steps in a row whose rollouts were refused")
+    last_reading: By[Any] = optional("the last reading of what the stage's off-policy share follows")
 
 
 class Best(Record):
