@@ -21,6 +21,7 @@ from .gate_statistics import (
     readings_of,
 )
 from .gates import NEEDS_INTERVALS, GateConfig, too_late, too_small
+from .group_gates import Fields, unread_groups
 from .models import Student, Teacher
 from .normalizers import NormalizerName
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
@@ -73,6 +74,10 @@ class Probe(Section):
     """Whose transcripts are measured; `fixed` are the rollouts recorded when supervised training ended."""
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
+    groups: Fields = ()
+    """Fields of the manifest's lines whose values are groups: `language`, or fields of your own such as `accent` and
+    `speaker`. Every value with at least 20 probed utterances gets all readings of its own, on all states, which
+    `probe_groups/` of the run and gates of type "every_group" have; smaller ones are counted."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
         """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`, and
@@ -279,6 +284,8 @@ class Recipe(Section):
         self._check_names(gate.statistics, where)
         if self.probe is None or not gate.statistics:
             return gate
+        if unread := unread_groups(gate, self.probe.groups, where):
+            raise UserError("; ".join(unread))
         if unreachable := [*out_of_reach(gate, Ranges(self.support.k)), *percentages(gate)]:
             raise UserError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not gate.opens_without_intervals:

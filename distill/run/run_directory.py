@@ -26,7 +26,7 @@ from .process_lock import at_work, refuse_if_at_work
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"
-SUMS, TRACES, TOKEN_RULES = OF_PROBES = ("probe_sums", "traces", "token_rules")
+SUMS, TRACES, TOKEN_RULES, GROUPS = OF_PROBES = ("probe_sums", "traces", "token_rules", "probe_groups")
 """Folders with more of a probe, in files of its name."""
 LOCK, PROCESS = ".lock", "process.json"
 """Lock file and record of the process that works on a run."""

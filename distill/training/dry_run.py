@@ -284,4 +284,4 @@ def _longest_first(setup: Setup) -> Setup:
         recipe,
         [section.model_copy(update={"max_new_tokens": BRIEF, "every": None}) for section in recipe.evaluations],
     )
-    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluations=evaluations)
+    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluations=evaluations, least_group=1)

@@ -20,13 +20,24 @@ from overlap.plain_json import dumps, number
 from ..data.manifest import Utterance
 from ..evaluation.evaluation import counted, evaluate
 from ..models import Transcriber
+from ..probing.groups import readings_by_group
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
 from ..run.probe_sums import as_kept, last_sums, write_sums
 from ..run.provenance import changed_since
-from ..run.run_directory import TOKEN_RULES, TRACES, RunDirectory, damaged, read_json, write_atomically, write_parquet
+from ..run.run_directory import (
+    GROUPS,
+    TOKEN_RULES,
+    TRACES,
+    RunDirectory,
+    damaged,
+    read_json,
+    write_atomically,
+    write_parquet,
+)
+from .group_rows import group_changes, group_estimates, group_rows
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
@@ -63,6 +74,7 @@ class Monitor:
         self.decoding = probe_decoding(setup.recipe)
         self._teacher_rollouts: Rollouts | None = None
         self._fixed_rollouts = fixed_rollouts(run.path)
+        self._groups = setup.groups
 
     def probe(
         self, place: Place, *, record_fixed: bool, trace: bool = False, changes: Collection[str] = ()
@@ -78,7 +90,8 @@ class Monitor:
 
         Returns:
             Estimates by name for the gates: plain names for the states `student`, `fixed.union_size` for others.
-            Changes are those since the probe before; the first of a visit has none.
+            Changes are those since the probe before; the first of a visit has none. Those of groups are named
+            `language=de/fixed.union_size`.
         """
         config, pair = self.setup.recipe.probe, self.setup.pair
         if config is None or pair is None:
@@ -87,6 +100,7 @@ class Monitor:
         rows: list[dict[str, Any]] = []
         traces: list[dict[str, Any]] = []
         rules: list[dict[str, Any]] = []
+        groups: list[dict[str, Any]] = []
         probed: dict[str, StateProbe] = {}
         # The teacher's transcripts first: the student's positions past their length are read apart.
         for states in sorted(config.states, key=lambda states: states != "teacher"):
@@ -114,16 +128,19 @@ class Monitor:
             probed[states] = result
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
+            found = readings_by_group(result, self._groups)
+            readings |= group_estimates(states, found)
+            groups += group_rows(states, found, asdict(place))
             rows += probe_rows(result, place)
             rules += rule_rows(result, place)
             traces += [asdict(place) | row for row in self._scored(result.traces)]
         self.run.append_probes(place.file, rows)
         self.observer.probe(rows)
-        for folder, found in ((TRACES, traces), (TOKEN_RULES, rules)):
-            if found and self.run.writer:
+        for folder, kept in ((TRACES, traces), (TOKEN_RULES, rules), (GROUPS, groups)):
+            if kept and self.run.writer:
                 path = self.run.path / folder / f"{place.file}.parquet"
                 path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack the second
-                write_parquet(path, pd.DataFrame(found))
+                write_parquet(path, pd.DataFrame(kept))
         sums = {states: as_kept(result.sums) for states, result in probed.items()}
         if self.run.writer:
             write_sums(self.run.path, place.file, asdict(place), sums)
@@ -143,7 +160,9 @@ class Monitor:
             pair = [one[states] for one in (before[1], sums) if states and states in one]
             if states and len(pair) == 2 and all(statistic in one.names for one in pair):
                 had, has = (one.chosen({statistic: statistic}) for one in pair)
-                changes[name] = paired_change(had, has, ranges=probed[states].ranges)[change_of(statistic)]
+                ranges = probed[states].ranges
+                changes[name] = paired_change(had, has, ranges=ranges)[change_of(statistic)]
+                changes.update(group_changes(name, had, has, self._groups, ranges))
         return changes
 
     def round_trip(self) -> None:
@@ -206,6 +225,7 @@ class Monitor:
             normalizer=config.normalizer,
             decoding=Decoding(max_new_tokens=config.max_new_tokens),
             batch_size=config.batch_size,
+            groups=[one.field for one in self._groups],
             progress=lambda done, total: self.observer.work(f"evaluating {model}{on}", done, total),
         )
         file = f"transcripts/{place.file}-{config.name}-{model}.parquet"

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from overlap.definitions import Ranges
+from overlap.definitions.group_names import LEAST
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import DataSets, Purpose, read_sets
+from ..data.groups import FieldGroups, groups_by, required_groups
 from ..data.line_findings import Finding, errors, lines_of
 from ..data.manifest import ManifestError, Utterance
 from ..limits import token_limit, with_token_limit
@@ -22,6 +24,7 @@ from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
 from ..recipe.gates import NEEDS_INTERVALS, too_small
+from ..recipe.group_gates import too_small_groups
 from ..recipe.paths import require_files
 from ..run.checkpoint import checkpoint_error
 from ..scoring.loading import load_student, load_teacher
@@ -36,7 +39,8 @@ class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
     `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training` says which data
-    the models were trained on before; `findings` are doubtful and dropped lines, with reasons.
+    the models were trained on before; `findings` are doubtful and dropped lines, with reasons. Groups of `least_group`
+    probed utterances have readings of their own.
     """
 
     recipe: Recipe
@@ -49,11 +53,18 @@ class Setup:
     evaluations: tuple[tuple[Utterance, ...], ...]
     seen_in_training: tuple[SeenInTraining, ...]
     findings: tuple[Finding, ...] = ()
+    least_group: int = LEAST
 
     @property
     def teacher(self) -> Recognizer | ServedTeacher | None:
         """The pair's teacher."""
         return self.pair and self.pair.teacher
+
+    @property
+    def groups(self) -> tuple[FieldGroups, ...]:
+        """Groups of the probed utterances by each field of `probe.groups`."""
+        fields = self.recipe.probe.groups if self.recipe.probe else ()
+        return tuple(groups_by(self.probe, field, self.least_group) for field in fields)
 
     @property
     def tokenizers(self) -> dict[str, Any]:
@@ -113,7 +124,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:
-    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals.
+    """Refuse probes that are too small for a gate to open, such as a single utterance if gates need intervals, and
+    fields of `probe.groups` that give no group readings of its own.
 
     Raises:
         ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
@@ -129,6 +141,12 @@ def _check_intervals(recipe: Recipe, data: DataSets) -> None:
             raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
         if small := too_small(gate, n, f"stages.{i}.gate"):
             raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
+    fields, probed = recipe.probe.groups, _by_section(recipe, data)[1]
+    groups = required_groups(probed, fields, recipe.probe.manifest, "probe.groups", left)
+    sizes = {one.field: {group: len(ids) for group, ids in one.large.items()} for one in groups}
+    for i, stage in enumerate(recipe.stages):
+        if small := too_small_groups(stage.effective_gate.build(), sizes, f"stages.{i}.gate"):
+            raise ManifestError(f"{recipe.probe.manifest}{left}: {'; '.join(small)}")
 
 
 def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recognizer:

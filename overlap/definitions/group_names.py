@@ -12,6 +12,9 @@ from overlap.errors import UserError
 
 T = TypeVar("T")
 IS, IN = "=", "/"
+LEAST = 20
+"""Fewest utterances of a group with readings of its own: with fewer, intervals say little. If all transcripts of 20
+utterances end, the lower end of ``end_of_text`` is 0.83, see `overlap.gates.opening.fewest_utterances`."""
 
 
 def check_field(field: str, what: str) -> str:

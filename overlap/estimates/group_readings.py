@@ -6,16 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from overlap.definitions import Ranges
-from overlap.definitions.group_names import check_field, named_by_group
+from overlap.definitions.group_names import LEAST, check_field, named_by_group
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums, Key
 from overlap.estimates.summary import estimate
-
-LEAST = 20
-"""Fewest utterances of a group with readings of its own: with fewer, intervals say little. If all transcripts of 20
-utterances end, the lower end of ``end_of_text`` is 0.83, see `overlap.gates.opening.fewest_utterances`."""
 
 
 @dataclass(frozen=True)

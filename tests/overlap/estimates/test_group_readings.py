@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from overlap.definitions.group_names import LEAST
 from overlap.errors import UserError
-from overlap.estimates.group_readings import LEAST, estimates, group_readings
+from overlap.estimates.group_readings import estimates, group_readings
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
