@@ -15,6 +15,7 @@ ONCE = {
     "decisions.jsonl": (*_PLACE, "gate", "decision"),
     "evaluations.jsonl": (*_PLACE, "set", "model"),
     "probes": (*_PLACE, "states", "statistic"),
+    "probe_groups": (*_PLACE, "states", "field", "group", "statistic"),
     "traces": (*_PLACE, "states", "id"),
     "transcripts": ("id",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
@@ -10,7 +10,9 @@ from overlap.errors import UserError
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
+from ..data.groups import check_fields, groups_by, required_groups
 from ..probing import probe as probes
+from ..probing.groups import readings_by_group
 from ..probing.result import ProbeResult
 from ..probing.round_trip import round_trip
 from ..progress.display import observed
@@ -31,6 +33,7 @@ def probe(
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
     traced: int | None = None,
+    groups: Sequence[str] = (),
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
@@ -48,6 +51,8 @@ def probe(
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
+        groups: Fields of the manifest, such as `language`: every value with at least 20 utterances gets all readings of
+            its own, see `ProbeResult.groups`.
         observer: Is told of progress.
         quiet: Without an observer, show none.
 
@@ -61,7 +66,9 @@ def probe(
         raise UserError(f"traced = {traced}: must be at least 0; None traces all")
     decoding = Decoding(max_new_tokens=max_new_tokens)
     support = SupportSettings(temperature=temperature)
+    check_fields(groups)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
+    required_groups(data.sets[0], groups, name_of(manifest), "groups")
     pair = resolve_pair(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
@@ -92,4 +99,5 @@ def probe(
         sources["teacher_url"] = pair.server.client.url
         if (cache := pair.server.cache) is not None:
             cached = cache.hits, cache.hits + cache.misses
-    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached)
+    by_group = readings_by_group(probed, [groups_by(utterances, field) for field in groups])
+    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached, by_group)

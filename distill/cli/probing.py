@@ -44,6 +44,7 @@ def probe(
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
     preflight: bool = False,
     panel: bool = False,
+    group: tuple[str, ...] = (),
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
@@ -71,6 +72,8 @@ def probe(
             is 1 on a problem.
         panel: Also print which positions other systems' rules would keep when they weight the loss, and how alike they
             choose; --json always has it. It needs a local teacher.
+        group: A field of the manifest, such as language, accent or speaker: also report every value of it that has at
+            least 20 utterances. May be given more than once.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -78,6 +81,8 @@ def probe(
         raise UserError("--preflight checks a server: give its --teacher-url")
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
+    if preflight and group:
+        raise UserError("--group: a preflight measures no overlap; leave it out")
     require_server(server, teacher_url)
     if teacher_url is not None and panel:
         raise UserError(
@@ -125,6 +130,7 @@ def probe(
         max_utterances=max_utterances,
         max_seconds=max_seconds,
         traced=None if output else 0,
+        groups=group,
     )
     if json_:
         print_json(result.to_dict())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from overlap.definitions.group_names import IS, LEAST, check_field
 from overlap.errors import UserError
+from overlap.estimates.number_formatting import plural
 
 from .utterance import FIELDS, ManifestError, Utterance
 
@@ -53,7 +54,7 @@ class FieldGroups:
             total = sum(map(len, small.values()))
             parts.append(f"without readings, fewer than {self.least} utterances: {_sizes(small)}, {total} in all")
         if self.without:
-            parts.append(f"{len(self.without)} utterances name none")
+            parts.append(f"{_named(self.without, 'utterance')} none")
         return "; ".join(parts)
 
 
@@ -129,7 +130,7 @@ def required_groups(
             instead = _have(utterances, one.field)
             raise ManifestError(f'{manifest}: no line has the field "{one.field}", which {what} names; {instead}')
         if not one.large:
-            unnamed = f" ({len(one.without)} lines name none)" if one.without else ""
+            unnamed = f" ({_named(one.without, 'line')} none)" if one.without else ""
             raise ManifestError(
                 f"{manifest}: of its {len(utterances)} utterances{left}, no {one.field} has {LEAST}, which readings of "
                 f'a group take: {_sizes(one.members)}{unnamed}; probe more utterances, or remove "{one.field}" from '
@@ -154,3 +155,8 @@ def _sizes(members: Mapping[str, Sequence[str]]) -> str:
     shown = [f"{value} ({len(ids)})" for value, ids in list(members.items())[:SHOWN]]
     more = len(members) - SHOWN
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _named(without: Sequence[str], noun: str) -> str:
+    """`1 line names`, `2 lines name`."""
+    return f"{len(without):,} {plural(noun, len(without))} {'names' if len(without) == 1 else 'name'}"

@@ -11,6 +11,7 @@ from typing import Any
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.estimates.first_reading import FirstReading
+from overlap.estimates.group_readings import GroupReadings
 from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
 
@@ -29,6 +30,7 @@ class ProbeResult:
         round_trip: The check whether the teacher's own transcripts are encoded to the same tokens again.
         references: Texts of the manifest by utterance id, None where it has none.
         cached: With a server's cache: number of cached responses, and of all.
+        groups: Readings by language or another field, one for each field that was asked for.
     """
 
     sources: Mapping[str, str]
@@ -36,6 +38,7 @@ class ProbeResult:
     round_trip: RoundTrip
     references: Mapping[str, str | None] = field(repr=False)
     cached: tuple[int, int] | None = None
+    groups: tuple[GroupReadings, ...] = ()
 
     @property
     def summary(self) -> overlap.OverlapSummary:
@@ -98,6 +101,8 @@ class ProbeResult:
             tree["bounds"] = self.bounds.to_summary().to_dict()
         if self.panel:
             tree["shadow_panel"] = self.panel.to_dict()
+        if self.groups:
+            tree["groups"] = {one.field: one.to_dict() for one in self.groups}
         return tree
 
     def write(self, path: str | Path) -> None:
@@ -114,14 +119,14 @@ class ProbeResult:
         return f"{named}: {len(self.references):,} utterances, on the student's rollouts"
 
     def __str__(self) -> str:
-        tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage))
+        tables = filter(None, (self.summary, *self.groups, self.bounds, self.funnel, self.coverage))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
         """Return the five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
-        tables = (self.summary, self.bounds, self.coverage, self.panel)
+        tables = (self.summary, *self.groups, self.bounds, self.coverage, self.panel)
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
         return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"

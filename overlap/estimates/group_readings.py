@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,25 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums, Key
+from overlap.estimates.number_formatting import plural, significant, span
 from overlap.estimates.summary import estimate
+from overlap.estimates.table_formatting import TitledTable
+from overlap.plain_json import plain
+
+SHOWN = (
+    "end_of_text",
+    "repetition",
+    "top1_agreement.without_repeats",
+    "total_variation.without_repeats",
+    "student_mass",
+    "teacher_mass",
+)
+"""Readings that are printed of each group, the end of text first."""
 
 
-@dataclass(frozen=True)
-class GroupReadings:
-    """Readings of every group of a field that is large enough, and the sizes of all.
+@dataclass(frozen=True, repr=False)
+class GroupReadings(TitledTable):
+    """Readings of every group of a field that is large enough, and the sizes of all. Prints the first ones to read.
 
     Attributes:
         field: whose values the groups are, such as ``language``.
@@ -42,10 +56,36 @@ class GroupReadings:
         """All of them as a gate reads them, such as ``language=de/end_of_text``."""
         return named_by_group(self.groups, self.field)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as a tree that JSON can hold."""
+        groups = {group: {name: one.to_dict() for name, one in of.items()} for group, of in self.groups.items()}
+        return plain({"groups": groups, "sizes": dict(self.sizes), "unnamed": self.unnamed})
+
+    def _title(self) -> str:
+        small = ", ".join(f"{group} ({n})" for group, n in self.small.items())
+        parts = [f"by {self.field}, intervals over the utterances of each"]
+        parts += [f"without readings, fewer than {self.least} utterances: {small}"] if small else []
+        parts += [f"{self.unnamed:,} {plural('utterance', self.unnamed)} without one"] if self.unnamed else []
+        return "; ".join(parts)
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        level = next((100 * one.level for of in self.groups.values() for one in of.values()), 95)
+        heading = [self.field, "utterances", "statistic", "value", f"{level:g}% interval", "positions", "undefined"]
+        rows = [
+            [
+                *(group, f"{self.sizes[group]:,}", name, significant(one.value), span(one.low, one.high)),
+                *(f"{one.n_positions:,}", f"{one.n_undefined:,}"),
+            ]
+            for group, readings in self.groups.items()
+            for name, one in readings.items()
+            if name in SHOWN
+        ]
+        return heading, rows
+
 
 def group_readings(
     sums: GroupSums,
-    values: Mapping[Key, str | None],
+    values: Mapping[Any, str | None],
     field: str,
     *,
     least: int = LEAST,
