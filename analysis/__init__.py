@@ -10,6 +10,7 @@ from .run.runs import Runs, load_many
 from .run.visits import Visit
 from .stages.gate_readings import gate_readings
 from .stages.table import StageTable, stage_table
+from .tables.by_group import error_rates_by_group, overlap_by_group
 from .tables.comparison import CompareTable, compare
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "StageTable",
     "Visit",
     "compare",
+    "error_rates_by_group",
     "gate_readings",
     "load",
     "load_many",
+    "overlap_by_group",
     "stage_table",
 ]

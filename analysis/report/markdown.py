@@ -30,6 +30,8 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Stages", _cells(one.stages.to_markdown())]
         else:
             parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
+        for table in one.groups:
+            parts += [f"### {escaped(table.title)}", _cells(table.to_markdown())]
         if len(one.outside.frame):
             parts += ["### Tokens outside the teacher's set", _cells(one.outside.to_markdown())]
         if one.changes is not None:

@@ -23,6 +23,7 @@ from ..stages.error_rates import bootstrap_unit_text, evaluated
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .facts import NO_CONTROLS, stage_facts
+from .groups import group_tables
 from .headline import NO_READINGS, headline
 from .outside_teachers_set import outside_table
 from .thresholds import NAMES, Thresholds
@@ -67,6 +68,7 @@ class Section:
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
         missing: Sentences on missing files with a remedy, and on tokenizers that disagree with their models.
+        groups: Overlap and error rates by group of utterances; empty for runs without groups.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Section:
     about: tuple[tuple[str, str], ...]
     recipe: str
     missing: tuple[str, ...]
+    groups: tuple[PrintedTable, ...] = ()
 
 
 def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, Run] = NO_CONTROLS) -> Section:
@@ -119,6 +122,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         about=tuple(_about(run)),
         recipe=json.dumps(run.resolved["recipe"], indent=2, ensure_ascii=False),
         missing=tuple(_missing(run)),
+        groups=group_tables(run),
     )
 
 

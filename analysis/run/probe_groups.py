@@ -23,15 +23,13 @@ def read_probe_groups(folder: Path | None, probes: pd.DataFrame) -> pd.DataFrame
         UserError: A file is damaged, or has a row twice; names it and the columns.
     """
     known = set(zip(probes["step"], probes["visit"], strict=True))
-    files = (
-        {path: read_parquet(path, required(ProbeGroup)) for path in sorted(folder.glob("*.parquet"))} if folder else {}
-    )
-    mine = {
-        path: frame[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]]
-        for path, frame in files.items()
-    }
+    mine: dict[Path, pd.DataFrame] = {}
+    for path in sorted(folder.glob("*.parquet")) if folder else ():
+        frame = read_parquet(path, required(ProbeGroup))
+        mine[path] = frame.loc[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]]
     check_once(list(mine.items()), ONCE["probe_groups"])
     filled = [frame for frame in mine.values() if len(frame)]
     if not filled:
         return pd.DataFrame(columns=list(required(ProbeGroup)))
-    return pd.concat(filled, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
+    joined = pd.concat(filled, ignore_index=True)
+    return joined.sort_values(["visit", "step"], kind="stable", ignore_index=True)

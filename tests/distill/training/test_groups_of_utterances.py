@@ -8,9 +8,11 @@ import pytest
 
 from analysis import load
 from analysis.run.probe_sums import group_sums
-from distill import Utterance, dry_run, read_manifest, resume, train, write_manifest
+from distill import Utterance, read_manifest, resume, train, write_manifest
 from distill.data.manifest import ManifestError
 from distill.recipe import Recipe
+from distill.training.dry_run import _longest_first
+from distill.training.setup import prepare_run
 from overlap.estimates.paired_change import paired_change
 from overlap.estimates.summary import estimate
 from tests.distill.training.test_trainer import _Interrupt
@@ -52,6 +54,7 @@ def staged(texts, probe_set):
     evaluation = {"manifest": str(probe_set), "max_new_tokens": 4}
     first, second = (stage | {"when_exhausted": "advance", "steps": 4} for stage in texts["stages"][1:])
     guarded = {"type": "any", "gates": [CHANGE, {"type": "collapse", "limits": {"repetition": ["off", 90.0]}}]}
+    second["rollout"] = {"max_new_tokens": 3}
     stages = [first | {"gate": EVERY, "gate_at_entry": True}, second | {"gate": guarded}]
     return texts | {"probe": probe, "evaluation": evaluation, "stages": stages, "checkpoint": {"every": 1}}
 
@@ -170,8 +173,10 @@ def test_groups_are_said_before_the_first_step(staged, tmp_path):
     )
 
 
-def test_a_dry_run_reads_groups_too(staged):
-    assert dry_run(Recipe.model_validate(staged))
+def test_a_dry_run_reads_groups_of_any_size(staged):
+    setup = _longest_first(prepare_run(Recipe.model_validate(staged), device="cpu"))
+    assert len(setup.probe) == setup.recipe.probe.batch_size
+    assert set(setup.groups[0].large) == {u.language for u in setup.probe if u.language}
 
 
 def refused(staged, tmp_path, said):
