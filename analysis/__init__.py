@@ -11,6 +11,7 @@ from .run.visits import Visit
 from .stages.gate_readings import gate_readings
 from .stages.table import StageTable, stage_table
 from .tables.against_references import calibration_table, signal_table
+from .tables.by_group import error_rates_by_group, overlap_by_group
 from .tables.comparison import CompareTable, compare
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "Visit",
     "calibration_table",
     "compare",
+    "error_rates_by_group",
     "gate_readings",
     "load",
     "load_many",
+    "overlap_by_group",
     "signal_table",
     "stage_table",
 ]

@@ -30,6 +30,8 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Stages", _cells(one.stages.to_markdown())]
         else:
             parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
+        for table in one.groups:
+            parts += [f"### {escaped(table.title)}", _cells(table.to_markdown())]
         for part in one.references:
             parts += [f"### {part.title}", _prose(part.sentence), _cells(part.table.to_markdown())]
             if part.more is not None:

@@ -24,6 +24,7 @@ from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .against_references import NOT_MEASURED, Part, against_references
 from .facts import NO_CONTROLS, stage_facts
+from .groups import group_tables
 from .headline import NO_READINGS, headline
 from .no_speech import no_speech_table
 from .outside_teachers_set import outside_table
@@ -72,6 +73,7 @@ class Section:
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
         missing: Sentences on missing files with a remedy, and on tokenizers that disagree with their models.
+        groups: Overlap and error rates by group of utterances; empty for runs without groups.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Section:
     about: tuple[tuple[str, str], ...]
     recipe: str
     missing: tuple[str, ...]
+    groups: tuple[PrintedTable, ...] = ()
 
 
 def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, Run] = NO_CONTROLS) -> Section:
@@ -131,6 +134,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         about=tuple(_about(run)),
         recipe=json.dumps(run.resolved["recipe"], indent=2, ensure_ascii=False),
         missing=tuple(_missing(run)),
+        groups=group_tables(run),
     )
 
 

@@ -16,6 +16,7 @@ ONCE = {
     "evaluations.jsonl": (*_PLACE, "set", "model"),
     "probes": (*_PLACE, "states", "statistic"),
     "no_speech": (*_PLACE, "model", "clip"),
+    "probe_groups": (*_PLACE, "states", "field", "group", "statistic"),
     "traces": (*_PLACE, "states", "id"),
     "transcripts": ("id",),
 }

@@ -19,6 +19,7 @@ from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .kinds import Integer, required
 from .no_speech import no_speech_readings, read_no_speech
+from .probe_groups import read_probe_groups
 from .probe_output import read_probe
 from .probe_sums import read_probe_sums
 from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
@@ -209,6 +210,18 @@ class Run:
         if self.probed is None:
             return read_against_references(self.path, name, self.probes)
         return of_one_probe(self.path, name, self.resolved.get("against_references", {}), place_of_probe(self.probed))
+
+    @cached_property
+    def probe_groups(self) -> pd.DataFrame:
+        """Readings of groups of utterances in each probe of a recipe with `probe.groups`, read at first access.
+
+        Columns: those of `probes`, `field` and `group`; the statistic `utterances` is the size of a group. No rows if
+        the recipe names no groups.
+
+        Raises:
+            UserError: A file is damaged; names it and the columns.
+        """
+        return read_probe_groups(self.path / "probe_groups" if self.probed is None else None, self.probes)
 
     @cached_property
     def traces(self) -> pd.DataFrame:

@@ -128,6 +128,7 @@ class Level(Record):
     level: Number | None = needed("that was compared with")
     bound: Number | None = needed("the bound of the interval that was compared")
     satisfied: Boolean = needed("whether it reaches the threshold, keeps within the limit or improves on the mark")
+    group: Text | None = optional("of the utterances that were read, such as `language=de`; null for the whole set")
 
 
 class Decision(Place):
@@ -279,6 +280,28 @@ class NoSpeech(Place):
     normalizer: Text = needed("its name and version")
 
 
+class ProbeGroup(Place):
+    """One file per probe of a recipe with `probe.groups`, with the probe's name: its readings for groups of utterances.
+
+    One row per field, group, kind of states and statistic. Groups of fewer than 20 utterances have a row of their size
+    alone.
+    """
+
+    states: Text = needed("on whose transcripts")
+    field: Text = needed("of the manifest, such as `language`")
+    group: Text | None = needed("value of the field; null for the utterances without one")
+    statistic: Text = needed(
+        "as in `probes/*.parquet`, the bins of the funnel excepted; `utterances` for the size of the group"
+    )
+    value: Number = needed("mean over the group's positions; of `utterances`, their number")
+    standard_error: Number = needed("of the mean")
+    low: Number = needed("lower bound of the 95 % interval over the group's utterances")
+    high: Number = needed("upper bound")
+    n_positions: Integer = needed("positions in the mean")
+    n_groups: Integer = needed("utterances")
+    n_undefined: Integer = needed("positions where the statistic is undefined")
+
+
 class Utterance(Place):
     """What a trace says of an utterance as a whole."""
 
@@ -325,6 +348,7 @@ class Transcript(Record):
     language: Text | None = needed("from the manifest")
     speaker: Text | None = needed("from the manifest; intervals are over speakers if there are ten or more")
     finished: Boolean | None = optional("whether the transcript ends by itself")
+    groups: By[Text] = optional("the manifest's value of each field of `probe.groups`; null where it has none")
     character_errors: Integer = needed("of characters", alias="characters.errors")
     character_total: Integer = needed("likewise", alias="characters.total")
     words: By[Integer] = optional(

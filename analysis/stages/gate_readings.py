@@ -7,7 +7,20 @@ import pandas as pd
 from ..run.checks import want_run
 from ..run.load import Run
 
-COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "level", "bound", "satisfied", "decision")
+COLUMNS = (
+    "visit",
+    "step",
+    "stage",
+    "gate",
+    "statistic",
+    "states",
+    "side",
+    "level",
+    "bound",
+    "satisfied",
+    "decision",
+    "group",
+)
 
 
 def gate_readings(run: Run) -> pd.DataFrame:
@@ -18,8 +31,8 @@ def gate_readings(run: Run) -> pd.DataFrame:
         `states` (None for a user's own number); `side` is `at_least` or `at_most` (a threshold), `lowest` or `highest`
         (a healthy limit, beyond which the gate falls back or aborts), or `best` (the mark of a plateau after the
         reading); `bound` is the bound of the interval that was compared, NaN where there was none; `satisfied` is
-        whether the bound satisfies the threshold or limit, or improves on the mark before. Gates that only count steps
-        have no rows.
+        whether the bound satisfies the threshold or limit, or improves on the mark before; `group` is whose reading it
+        is, such as `language=de`, None for a whole set. Gates that only count steps have no rows.
 
     Raises:
         UserError: No run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from overlap.arguments import checked_arguments
@@ -12,9 +12,11 @@ from overlap.errors import UserError
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
+from ..data.groups import check_fields, groups_by, required_groups
 from ..data.long_recordings import in_pieces, longest_piece
 from ..normalize import normalizer as find_normalizer
 from ..probing import probe as probes
+from ..probing.groups import readings_by_group
 from ..probing.no_speech import checked_clips, no_speech_reading
 from ..probing.result import ProbeResult
 from ..probing.round_trip import round_trip
@@ -40,6 +42,7 @@ def probe(
     long: bool = False,
     traced: int | None = None,
     no_speech: NoSpeech | None = None,
+    groups: Sequence[str] = (),
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
@@ -62,6 +65,8 @@ def probe(
             the pieces, and break the statistics down by window.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
         no_speech: Clips of silence and noise that both models transcribe; None reads none.
+        groups: Fields of the manifest, such as `language`: every value with at least 20 utterances gets all readings of
+            its own, see `ProbeResult.groups`.
         observer: Is told of progress.
         quiet: Without an observer, show none.
 
@@ -76,7 +81,9 @@ def probe(
     find_normalizer(normalizer)
     decoding = Decoding(max_new_tokens=max_new_tokens)
     support = SupportSettings(temperature=temperature)
+    check_fields(groups)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=math.inf if long else max_seconds)
+    required_groups(data.sets[0], groups, name_of(manifest), "groups")
     pair = resolve_pair(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
@@ -125,4 +132,6 @@ def probe(
         sources["teacher_url"] = pair.server.client.url
         if (cache := pair.server.cache) is not None:
             cached = cache.hits, cache.hits + cache.misses
-    return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached, without_speech, strata)
+    by_group = readings_by_group(probed, [groups_by(utterances, field) for field in groups])
+    references = {u.id: u.text for u in utterances}
+    return ProbeResult(sources, probed, trip, references, cached, by_group, without_speech, strata)

@@ -46,6 +46,7 @@ def probe(
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
     preflight: bool = False,
     panel: bool = False,
+    group: tuple[str, ...] = (),
     no_speech: Annotated[NoSpeech, Parameter(name="*", group="Without speech")] = NoSpeech(),  # noqa: B008 (frozen)
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
@@ -79,6 +80,8 @@ def probe(
             is 1 on a problem.
         panel: Also print which positions other systems' rules would keep when they weight the loss, and how alike they
             choose; --json always has it. It needs a local teacher.
+        group: A field of the manifest, such as language, accent or speaker: also report every value of it that has at
+            least 20 utterances. May be given more than once.
         no_speech: Clips of silence and noise that both models also transcribe; off unless their numbers are given.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
@@ -87,6 +90,8 @@ def probe(
         raise UserError("--preflight checks a server: give its --teacher-url")
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
+    if preflight and group:
+        raise UserError("--group: a preflight measures no overlap; leave it out")
     require_server(server, teacher_url)
     if preflight and no_speech.n_clips:
         raise UserError("--preflight transcribes no clips without speech; leave out --silence and --noise")
@@ -143,6 +148,7 @@ def probe(
         long=long,
         traced=None if output else 0,
         no_speech=no_speech,
+        groups=group,
     )
     if json_:
         print_json(result.to_dict())

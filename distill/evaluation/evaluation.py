@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..data.audio import duration
 from ..data.batch import AudioSource
+from ..data.groups import value_of
 from ..data.labels import checked_labels
 from ..data.long_recordings import Pieces
 from ..data.manifest import Utterance, require_text
@@ -65,6 +65,7 @@ def evaluate(
     normalizer: str,
     decoding: Decoding,
     batch_size: int = 32,
+    groups: Sequence[str] = (),
     progress: Progress | None = None,
     checked: bool = False,
     pieces: Pieces | None = None,
@@ -78,6 +79,7 @@ def evaluate(
         normalizer: Name of the normalizer applied to both sides.
         decoding: Settings of its decoding.
         batch_size: Utterances at once.
+        groups: Fields of the manifest whose values become columns of the rows: `groups.accent`.
         progress: Called after each batch.
         checked: The utterances are already checked: each has a plain-text reference.
         pieces: The same utterances with long recordings in pieces, whose transcripts are joined before they are scored.
@@ -97,7 +99,7 @@ def evaluate(
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
     score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
-    rows = [_row(u, written[u.id], score, place[u.id]) for u in utterances]
+    rows = [_row(u, written[u.id], score, place[u.id], groups) for u in utterances]
     return Evaluation(score, rows, by_ending(score, finished, speakers), pieces)
 
 
@@ -147,10 +149,12 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
     ]
 
 
-def _row(utterance: Utterance, written: Written, score: TranscriptScore, i: int) -> dict[str, Any]:
+def _row(
+    utterance: Utterance, written: Written, score: TranscriptScore, i: int, groups: Sequence[str]
+) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": written.text, "seconds": duration(utterance)}
-    row |= {"language": utterance.language, "speaker": as_text(utterance.extra.get("speaker"))}
-    row["finished"] = written.finished
+    row |= {"language": utterance.language, "speaker": value_of(utterance, "speaker")}
+    row |= {"finished": written.finished} | {f"groups.{field}": value_of(utterance, field) for field in groups}
     row["normalizer"] = f"{score.normalizer} {score.normalizer_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
@@ -158,9 +162,3 @@ def _row(utterance: Utterance, written: Written, score: TranscriptScore, i: int)
         for kind in ("substitutions", "deletions", "insertions"):
             row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])
     return row
-
-
-def as_text(value: Any) -> str | None:
-    """Return a field that is text in some manifests and a number in others, converted to text for a column of a
-    table."""
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -14,7 +14,8 @@ from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
 from overlap.estimates.first_reading import FirstReading
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.sequences import sequence_values, stop_density, stop_density_sums, utterance_estimates
+from overlap.estimates.sequences import sequence_values, stop_density_sums
+from overlap.estimates.summary import estimate
 from overlap.version import DISTRIBUTION, SCHEMA, __version__
 from overlap.vocab.coverage import Coverage
 from overlap.weights import RULES, RuleInputs, ShadowPanel, shadow_panel
@@ -166,16 +167,16 @@ def probe(
             texts[utterance.id] = decoded[row]
         if progress:
             progress(len(rollouts), len(utterances))
-    of_sequences = _sequence_values(utterances, texts, rollouts, recut)
-    density = stop_density(*_lengths_and_ends(utterances, rollouts))
-    estimates = {**sums.estimates(), **utterance_estimates(of_sequences), "stop_density": density}
+    names = [utterance.id for utterance in utterances]
+    values = _sequence_values(utterances, texts, rollouts, recut)
+    ends = stop_density_sums(*_lengths_and_ends(utterances, rollouts), names)
+    of_sequences = GroupSums.side_by_side([GroupSums.from_values(values, names), ends])
+    estimates = {**sums.estimates(), **estimate(of_sequences)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
     panel = _panel(RuleInputs.joined(read_by_rules), list(rollouts)) if read_by_rules else None
-    names = [utterance.id for utterance in utterances]
-    ends = stop_density_sums(*_lengths_and_ends(utterances, rollouts), names)
-    kept = GroupSums.side_by_side([sums.sums(), GroupSums.from_values(of_sequences, names), ends])
+    kept = GroupSums.side_by_side([sums.sums(), of_sequences])
     references = None if against is None else against.reading(kept)
     return StateProbe(
         states,

@@ -12,6 +12,7 @@ import overlap
 from overlap.bounds import BoundsSummary
 from overlap.calibration import CalibrationReadings
 from overlap.estimates.first_reading import FirstReading
+from overlap.estimates.group_readings import GroupReadings
 from overlap.signal import SignalReadings
 from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
@@ -38,6 +39,7 @@ class ProbeResult:
         round_trip: The check whether the teacher's own transcripts are encoded to the same tokens again.
         references: Texts of the manifest by utterance id, None where it has none.
         cached: With a server's cache: number of cached responses, and of all.
+        groups: Readings by language or another field, one for each field that was asked for.
         windows: The statistics by window, where long recordings were allowed; else None.
         no_speech: What both models wrote on clips without speech; None without such clips.
     """
@@ -47,6 +49,7 @@ class ProbeResult:
     round_trip: RoundTrip
     references: Mapping[str, str | None] = field(repr=False)
     cached: tuple[int, int] | None = None
+    groups: tuple[GroupReadings, ...] = ()
     no_speech: NoSpeechReading | None = None
     windows: WindowStrata | None = None
 
@@ -126,6 +129,8 @@ class ProbeResult:
             tree["windows"] = self.windows.to_dict()
         if self.no_speech:
             tree["no_speech"] = self.no_speech.to_dict()
+        if self.groups:
+            tree["groups"] = {one.field: one.to_dict() for one in self.groups}
         return tree | self._against_references()
 
     def _against_references(self) -> dict[str, Any]:
@@ -148,7 +153,8 @@ class ProbeResult:
         return f"{named}: {len(self.references):,} utterances, on the student's rollouts"
 
     def __str__(self) -> str:
-        tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage, self.windows, self.no_speech))
+        measured = (self.summary, *self.groups, self.bounds, self.funnel, self.coverage)
+        tables = filter(None, (*measured, self.windows, self.no_speech))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
         parts += [NO_TEXTS] if self.signal is None else [str(self.signal), str(self.calibration)]
         return "\n\n".join(parts)
@@ -156,7 +162,7 @@ class ProbeResult:
     def _repr_html_(self) -> str:
         """Return the five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
-        tables = (self.summary, self.bounds, self.coverage, self.panel, self.windows, self.no_speech)
+        tables = (self.summary, *self.groups, self.bounds, self.coverage, self.panel, self.windows, self.no_speech)
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
         against = [table._repr_html_() for table in (self.signal, self.calibration) if table is not None]

@@ -39,7 +39,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
 class GateSection(Section):
     """A gate as a file has it; what it reads and needs, its gate object says."""
 
-    gate: ClassVar[type[overlap.Gate]]
+    builds: ClassVar[type[overlap.Gate]]
 
     if TYPE_CHECKING:
 
@@ -52,7 +52,7 @@ class GateSection(Section):
         Raises:
             UserError: A statistic that does not exist (`UnknownStatisticError`), or settings that the gate refuses.
         """
-        return self.gate(**self.model_dump(exclude={"type"}))
+        return self.builds(**self.model_dump(exclude={"type"}))
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> GateSection:
@@ -73,7 +73,7 @@ def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) 
         base: Section with checks of its own, in the words of a file.
     """
     made = derived(gate, base, f"{gate.__name__}Gate", WRITTEN)
-    made.gate = gate
+    made.builds = gate
     return made
 
 
@@ -117,13 +117,13 @@ Members = Annotated[tuple["GateConfig", ...], Field(min_length=1, description="T
 class _Combination(GateSection):
     def build(self) -> overlap.Gate:
         """Return the gate object."""
-        return self.gate(*(gate.build() for gate in self.gates))
+        return self.builds(*(gate.build() for gate in self.gates))
 
 
 class AllGate(_Combination):
     """Advance when every member advances."""
 
-    gate: ClassVar[type[overlap.Gate]] = overlap.AllOf
+    builds: ClassVar[type[overlap.Gate]] = overlap.AllOf
     type: Literal["all"]
     gates: Members
 
@@ -131,7 +131,7 @@ class AllGate(_Combination):
 class AnyGate(_Combination):
     """Advance when one member advances."""
 
-    gate: ClassVar[type[overlap.Gate]] = overlap.AnyOf
+    builds: ClassVar[type[overlap.Gate]] = overlap.AnyOf
     type: Literal["any"]
     gates: Members
 
@@ -139,7 +139,7 @@ class AnyGate(_Combination):
 class PreconditionGate(GateSection):
     """Advance when the gate does, at readings where all conditions advance; the gate is not read at others."""
 
-    gate: ClassVar[type[overlap.Gate]] = overlap.Precondition
+    builds: ClassVar[type[overlap.Gate]] = overlap.Precondition
     type: Literal["precondition"]
     conditions: Members
     then: GateConfig
@@ -148,6 +148,23 @@ class PreconditionGate(GateSection):
     def build(self) -> overlap.Gate:
         """The gate object."""
         return overlap.Precondition(*(gate.build() for gate in self.conditions), then=self.then.build())
+
+
+class EveryGroupGate(GateSection):
+    """Advance when the gate does for every group of utterances, such as every language, at the same reading. An alarm
+    of one group is an alarm."""
+
+    builds: ClassVar[type[overlap.Gate]] = overlap.EveryGroup
+    type: Literal["every_group"]
+    of: Text
+    """Field of the probe's manifest whose values are the groups; one of `probe.groups`. A value with fewer than 20
+    utterances has no readings and is left out."""
+    gate: GateConfig
+    """Read for each group by itself, with a state of its own; error rates cannot be read by group."""
+
+    def build(self) -> overlap.Gate:
+        """The gate object."""
+        return overlap.EveryGroup(self.of, self.gate.build())
 
 
 FixedStepsGate = section_of(overlap.FixedSteps)
@@ -161,6 +178,7 @@ SECTIONS: tuple[type[GateSection], ...] = (
     AllGate,
     AnyGate,
     PreconditionGate,
+    EveryGroupGate,
 )
 """Every kind of gate, in the order of the page of fields."""
 globals().update({section.__name__: section for section in SECTIONS})  # where pickle looks for classes
@@ -173,6 +191,7 @@ else:
 AllGate.model_rebuild()  # of their members' types, until here, the fields know the name alone
 AnyGate.model_rebuild()
 PreconditionGate.model_rebuild()
+EveryGroupGate.model_rebuild()
 
 
 def fixed_steps(gate: GateConfig) -> frozenset[int]:

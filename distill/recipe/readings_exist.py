@@ -14,6 +14,7 @@ from overlap.soft_switches import OverlapShare
 
 from .gate_statistics import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, percentages
 from .gates import GateConfig, too_late
+from .group_gates import unread_groups
 from .readers import lacks_intervals, needs_intervals, too_small
 from .shares import ShareSection
 from .toml import in_toml
@@ -38,6 +39,8 @@ def check_gate(recipe: Recipe, section: GateConfig, steps: int, where: str) -> N
     """
     gate = _built(recipe, section.build, where)
     _check_readings(recipe, gate, where)
+    if recipe.probe is not None and (unread := unread_groups(gate, recipe.probe.groups, where)):
+        raise UserError("; ".join(unread))
     if late := too_late(gate, steps, where):
         raise UserError(f"{'; '.join(late)}; lower it, or raise {where.removesuffix('.gate')}.steps")
 

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from overlap.errors import UserError
 
 from .gate_statistics import readings_of
+from .group_gates import Fields
 from .models import Student, Teacher
 from .no_speech import NoSpeech
 from .normalizers import NormalizerName
@@ -65,6 +66,10 @@ class Probe(Section):
     """Utterances whose positions are written to `traces/` at the end of each stage."""
     no_speech: NoSpeech | None = None
     """Clips of silence and noise that both models transcribe at each probe; None reads none. Gates do not read it."""
+    groups: Fields = ()
+    """Fields of the manifest's lines whose values are groups: `language`, or fields of your own such as `accent` and
+    `speaker`. Every value with at least 20 probed utterances gets all readings of its own, on all states, which
+    `probe_groups/` of the run and gates of type "every_group" have; smaller ones are counted."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
         """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`, and

@@ -26,9 +26,9 @@ from .process_lock import at_work, refuse_if_at_work
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"
-OF_PROBES = ("probe_sums", "traces", "token_rules", "no_speech", "signal", "calibration")
+OF_PROBES = ("probe_sums", "traces", "token_rules", "no_speech", "signal", "calibration", "probe_groups")
 """Folders with more of a probe, in files of its name."""
-SUMS, TRACES, TOKEN_RULES, NO_SPEECH, SIGNAL, CALIBRATION = OF_PROBES
+SUMS, TRACES, TOKEN_RULES, NO_SPEECH, SIGNAL, CALIBRATION, GROUPS = OF_PROBES
 LOCK, PROCESS = ".lock", "process.json"
 """Lock file and record of the process that works on a run."""
 

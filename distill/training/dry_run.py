@@ -209,5 +209,5 @@ def _longest_first(setup: Setup) -> Setup:
         recipe,
         [section.model_copy(update={"max_new_tokens": BRIEF, "every": None}) for section in recipe.evaluations],
     )
-    no_speech = setup.no_speech[-1:]
-    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluations=evaluations, no_speech=no_speech)
+    changed = {"recipe": recipe, "stages": stages, "probe": probe, "evaluations": evaluations, "least_group": 1}
+    return replace(setup, **changed, no_speech=setup.no_speech[-1:])

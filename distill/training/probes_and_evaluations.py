@@ -22,6 +22,7 @@ from ..evaluation.evaluation import counted, evaluate
 from ..files import write_atomically, write_parquet
 from ..models import Transcriber
 from ..probing.against_references import is_labeled, speakers_of
+from ..probing.groups import readings_by_group
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..progress.observer import Observer
@@ -30,6 +31,7 @@ from ..run.probe_sums import as_kept, last_sums, write_sums
 from ..run.provenance import changed_since
 from ..run.run_directory import (
     CALIBRATION,
+    GROUPS,
     NO_SPEECH,
     SIGNAL,
     TOKEN_RULES,
@@ -38,6 +40,7 @@ from ..run.run_directory import (
     damaged,
     read_json,
 )
+from .group_rows import group_changes, group_estimates, group_rows
 from .no_speech import NoSpeechProbe
 from .reading_rows import calibration_rows, rule_rows, signal_rows
 from .setup import Setup
@@ -79,6 +82,7 @@ class Monitor:
         self._said_no_texts = False
         self._fixed_rollouts = fixed_rollouts(run.path)
         self._no_speech = NoSpeechProbe(setup, observer)
+        self._groups = setup.groups
 
     def probe(
         self, place: Place, *, record_fixed: bool, trace: bool = False, changes: Collection[str] = ()
@@ -94,7 +98,8 @@ class Monitor:
 
         Returns:
             Estimates by name for the gates: plain names for the states `student`, `fixed.union_size` for others.
-            Changes are those since the probe before; the first of a visit has none.
+            Changes are those since the probe before; the first of a visit has none. Those of groups are named
+            `language=de/fixed.union_size`.
         """
         config, pair = self.setup.recipe.probe, self.setup.pair
         if config is None or pair is None:
@@ -105,6 +110,7 @@ class Monitor:
         rules: list[dict[str, Any]] = []
         signal: list[dict[str, Any]] = []
         calibrated: list[dict[str, Any]] = []
+        groups: list[dict[str, Any]] = []
         probed: dict[str, StateProbe] = {}
         # The teacher's transcripts first: the student's positions past their length are read apart.
         for states in sorted(config.states, key=lambda states: states != "teacher"):
@@ -133,6 +139,9 @@ class Monitor:
             probed[states] = result
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
+            found = readings_by_group(result, self._groups)
+            readings |= group_estimates(states, found)
+            groups += group_rows(states, found, asdict(place))
             rows += probe_rows(result, place)
             rules += rule_rows(result, asdict(place))
             signal += signal_rows(result, asdict(place))
@@ -144,12 +153,13 @@ class Monitor:
         if not (signal or self._said_no_texts or is_labeled(self.setup.probe)):
             self._said_no_texts = True
             self.observer.notice("no signal and no calibration: the probe's manifest has no texts to compare with")
-        kept = {TRACES: traces, TOKEN_RULES: rules, NO_SPEECH: without_speech, SIGNAL: signal, CALIBRATION: calibrated}
-        for folder, found in kept.items():
-            if found and self.run.writer:
+        kept = {TRACES: traces, TOKEN_RULES: rules, NO_SPEECH: without_speech}
+        kept |= {SIGNAL: signal, CALIBRATION: calibrated, GROUPS: groups}
+        for folder, rows in kept.items():
+            if rows and self.run.writer:
                 path = self.run.path / folder / f"{place.file}.parquet"
                 path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack some of them
-                write_parquet(path, pd.DataFrame(found))
+                write_parquet(path, pd.DataFrame(rows))
         sums = {states: as_kept(result.sums) for states, result in probed.items()}
         if self.run.writer:
             write_sums(self.run.path, place.file, asdict(place), sums, speakers_of(self.setup.probe))
@@ -169,7 +179,9 @@ class Monitor:
             pair = [one[states] for one in (before[1], sums) if states and states in one]
             if states and len(pair) == 2 and all(statistic in one.names for one in pair):
                 had, has = (one.chosen({statistic: statistic}) for one in pair)
-                changes[name] = paired_change(had, has, ranges=probed[states].ranges)[change_of(statistic)]
+                ranges = probed[states].ranges
+                changes[name] = paired_change(had, has, ranges=ranges)[change_of(statistic)]
+                changes.update(group_changes(name, had, has, self._groups, ranges))
         return changes
 
     def round_trip(self) -> None:
@@ -238,6 +250,7 @@ class Monitor:
             normalizer=config.normalizer,
             decoding=Decoding(max_new_tokens=config.max_new_tokens),
             batch_size=config.batch_size,
+            groups=[one.field for one in self._groups],
             progress=lambda done, total: self.observer.work(f"evaluating {model}{on}", done, total),
         )
         file = f"transcripts/{place.file}-{config.name}-{model}.parquet"

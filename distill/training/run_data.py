@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ..data.data_sets import DataSets, Purpose, read_sets
+from ..data.groups import required_groups
 from ..data.line_findings import errors, lines_of
 from ..data.manifest import ManifestError, Utterance
 from ..normalize import normalizer
 from ..recipe import Recipe, StageConfig
+from ..recipe.group_gates import too_small_groups
 from ..recipe.paths import require_files
 from ..recipe.readers import lacks_intervals, needs_intervals, readers_of, too_small
 
@@ -28,7 +30,7 @@ def read_data(recipe: Recipe) -> DataSets:
 
 def check_intervals(recipe: Recipe, data: DataSets) -> None:
     """Refuse probes that are too small for a gate to open or an off-policy share to fall, such as a single utterance
-    if these need intervals.
+    if these need intervals, and fields of `probe.groups` that give no group readings of its own.
 
     Raises:
         ManifestError: Names the manifest, how many of its lines were dropped, what reads it and the remedy.
@@ -45,6 +47,12 @@ def check_intervals(recipe: Recipe, data: DataSets) -> None:
             raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: {where} {needs}")
         if small := too_small(reader, n, where):
             raise ManifestError(f"{recipe.probe.manifest} has {n} utterances{left}: {'; '.join(small)}")
+    fields, probed = recipe.probe.groups, by_section(recipe, data)[1]
+    groups = required_groups(probed, fields, recipe.probe.manifest, "probe.groups", left)
+    sizes = {one.field: {group: len(ids) for group, ids in one.large.items()} for one in groups}
+    for i, stage in enumerate(recipe.stages):
+        if small := too_small_groups(stage.effective_gate.build(), sizes, f"stages.{i}.gate"):
+            raise ManifestError(f"{recipe.probe.manifest}{left}: {'; '.join(small)}")
 
 
 def manifest_uses(recipe: Recipe) -> list[tuple[Purpose, str]]:

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from overlap.definitions import Ranges
+from overlap.definitions.group_names import LEAST
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import DataSets
+from ..data.groups import FieldGroups, groups_by
 from ..data.line_findings import Finding
 from ..data.manifest import Utterance
 from ..data.no_speech import NoSpeechClip
@@ -39,7 +41,7 @@ class Setup:
 
     `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training` says which data
     the models were trained on before; `findings` are doubtful and dropped lines, with reasons; `no_speech` are the
-    probe's clips without speech.
+    probe's clips without speech. Groups of `least_group` probed utterances have readings of their own.
     """
 
     recipe: Recipe
@@ -53,11 +55,18 @@ class Setup:
     seen_in_training: tuple[SeenInTraining, ...]
     findings: tuple[Finding, ...] = ()
     no_speech: tuple[NoSpeechClip, ...] = ()
+    least_group: int = LEAST
 
     @property
     def teacher(self) -> Recognizer | ServedTeacher | None:
         """The pair's teacher."""
         return self.pair and self.pair.teacher
+
+    @property
+    def groups(self) -> tuple[FieldGroups, ...]:
+        """Groups of the probed utterances by each field of `probe.groups`."""
+        fields = self.recipe.probe.groups if self.recipe.probe else ()
+        return tuple(groups_by(self.probe, field, self.least_group) for field in fields)
 
     @property
     def tokenizers(self) -> dict[str, Any]:

@@ -109,6 +109,8 @@ class Trainer:
 
     def _evaluate_at_start(self) -> None:
         """Evaluate once: the teacher, and a student that has been trained before."""
+        for one in self.setup.groups:
+            self.observer.notice(f"probe.groups: {one.line}")
         self.monitor.round_trip()
         if self.setup.teacher is not None:
             self.monitor.evaluate(self._place, self.setup.teacher, model="teacher")

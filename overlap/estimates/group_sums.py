@@ -1,6 +1,6 @@
 """Per-utterance sums: the sufficient statistics of every micro-average and of its cluster bootstrap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +147,13 @@ class GroupSums:
         """
         at = [self.names.index(name) for name in names]
         return GroupSums(tuple(names.values()), self.keys, self.sums[:, at], self.counts[:, at], self.undefined[:, at])
+
+    def of(self, keys: Iterable[Key]) -> "GroupSums":
+        """Some of the groups, in the order of these sums; keys that they lack are ignored."""
+        wanted = set(keys)
+        at = [i for i, key in enumerate(self.keys) if key in wanted]
+        kept = tuple(self.keys[i] for i in at)
+        return GroupSums(self.names, kept, self.sums[at], self.counts[at], self.undefined[at])
 
     def to_columns(self) -> dict[str, np.ndarray]:
         """A row for each group and statistic: ``key``, ``statistic``, ``sum``, ``count``, ``undefined``."""

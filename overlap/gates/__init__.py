@@ -20,6 +20,7 @@ from overlap.gates.collapse import Collapse
 from overlap.gates.combine import AllOf, AnyOf
 from overlap.gates.criteria import Amount, Criterion, Wait
 from overlap.gates.decision import Action, Decision, Gate, Level
+from overlap.gates.every_group import EveryGroup
 from overlap.gates.plateau import Plateau
 from overlap.gates.precondition import Precondition
 from overlap.gates.saturation import Saturation
@@ -36,6 +37,7 @@ __all__ = [
     "Collapse",
     "Criterion",
     "Decision",
+    "EveryGroup",
     "FixedSteps",
     "Gate",
     "Level",

@@ -39,6 +39,7 @@ class Level:
         level: in the statistic's unit.
         bound: the bound of the interval (or the value) that was compared; None where nothing could be judged.
         satisfied: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
+        group: of the utterances that were read, such as ``language=de``; None for a whole set.
     """
 
     statistic: str
@@ -47,6 +48,7 @@ class Level:
     level: float
     bound: float | None
     satisfied: bool
+    group: str | None = None
 
     @classmethod
     def from_reading(cls, name: str, side: Side, level: float, bound: float | None, satisfied: bool) -> "Level":
@@ -90,6 +92,11 @@ class Gate(Reader):
     def members(self) -> "tuple[Gate, ...]":
         """The gates that a combination is made of; none for a simple gate."""
         return ()
+
+    @property
+    def grouped_by(self) -> tuple[str, ...]:
+        """Fields of whose groups it reads, such as ``language``; none for a gate that reads whole sets."""
+        return tuple(dict.fromkeys(field for gate in self.members for field in gate.grouped_by))
 
     @property
     def member_keys(self) -> tuple[str, ...]:

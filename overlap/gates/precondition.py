@@ -62,7 +62,9 @@ class Precondition(Combination):
     @property
     def name(self) -> str:
         """``precondition(statistics) then gate``."""
-        read = dict.fromkeys(name for gate in self.conditions for name in gate.statistics or (gate.name,))
+        read = dict.fromkeys(
+            name for one in self.conditions for name in (() if one.grouped_by else one.statistics) or (one.name,)
+        )
         return f"{self.kind}({', '.join(read)}) then {self.then.name}"
 
     def read(self, summary: Readings, step: int) -> Decision:

@@ -11,7 +11,7 @@ from distill.recipe.gates import GateConfig
 from tests.distill.test_recipe import STAGED, write
 from tests.distill.test_recipe_words import said
 
-SECTIONS = {section.gate: section for section in typing.get_args(typing.get_args(GateConfig)[0])}
+SECTIONS = {section.builds: section for section in typing.get_args(typing.get_args(GateConfig)[0])}
 KINDS = [kind for kind in SECTIONS if dataclasses.is_dataclass(kind)]
 LEAST = {"fixed_steps": {"steps": 1}, "collapse": {"limits": {"union_size": [1.0, "off"]}}}
 
