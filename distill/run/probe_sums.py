@@ -50,7 +50,7 @@ def write_sums(
     texts = dict.fromkeys(("stage", "states", "id", "statistic", "speaker"), "category")
     kinds = {"sum": _KIND, "count": np.int32, "undefined": np.int32}
     frame = pd.concat(parts, ignore_index=True)
-    frame = frame.assign(speaker=frame["id"].map(dict(speakers))).astype({**texts, **kinds})
+    frame = frame.assign(speaker=[speakers[name] for name in frame["id"].tolist()]).astype({**texts, **kinds})
     write_parquet(run / SUMS / f"{name}.parquet", frame)
 
 
