@@ -59,6 +59,9 @@ def data_paths(recipe: Recipe) -> dict[str, str]:
         if section is not None
     }
     places |= {f"further_evaluations.{i}.manifest": one.manifest for i, one in enumerate(recipe.further_evaluations)}
+    alone = recipe.probe and recipe.probe.no_speech
+    if alone and alone.background is not None:
+        places["probe.no_speech.background"] = alone.background
     return places | {
         f"stages.{i}.augment.{j}.background": background
         for i, stage in enumerate(recipe.stages)

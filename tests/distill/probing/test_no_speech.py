@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from analysis import load
 from analysis.report import write_report
@@ -14,6 +16,8 @@ from distill.models import load_recognizer
 from distill.probing.no_speech import NoSpeechReading, checked_clips
 from distill.recipe import Recipe, RecipeError, load_recipe
 from distill.recipe.paths import packaged
+from distill.run.provenance import resolved_configuration
+from distill.training.resume_moved_data import data_paths
 from overlap.errors import UserError
 from overlap.estimates.no_speech import no_speech_estimates
 from tests.distill.small_models import save_gpt2, save_whisper
@@ -129,6 +133,16 @@ def test_what_the_models_cannot_hear_is_refused_before_work(tmp_path, student_pa
     with pytest.raises(UserError, match=f"clip_seconds = {window + 1:g} is longer than the window of '.*whisper'"):
         checked_clips(longer, [], [whisper], "probe.no_speech")
     assert checked_clips(NoSpeech(clip_seconds=99.0), [], [whisper], "probe.no_speech") == ()
+
+
+def test_recordings_of_noise_are_data_of_a_run(tmp_path):
+    """Their digest is kept, and a resumed run asks where they are."""
+    pytest.importorskip("audiomentations")
+    soundfile.write(tmp_path / "hum.wav", np.full(8000, 0.1), 16_000)
+    settings = ["probe.no_speech.noise=2", f"probe.no_speech.background={tmp_path}"]
+    recipe = load_recipe(packaged("").with_name("recipes") / "demo.toml", settings)
+    assert data_paths(recipe)["probe.no_speech.background"] == str(tmp_path)
+    assert set(resolved_configuration(recipe)["background_sha256"]) == {str(tmp_path)}
 
 
 def test_mistakes_in_a_recipe_are_named(tmp_path):

@@ -76,6 +76,7 @@ OPTIONAL = {"seen_in_training", "normalizer", "mer"}
 
 
 def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):
+    mini["probe"] |= {"no_speech": {"noise": 1, "clip_seconds": 0.3}}
     mini["checkpoint"] |= {"best": "test"}
     mini["evaluation"] |= {"every": 2, "name": "test"}
     mini["stages"][2]["gate"] = {"type": "collapse", "limits": {"student_logprob": [0.0, None]}}
