@@ -15,8 +15,9 @@ from overlap.estimates.group_sums import GroupSums
 from overlap.signal import TEACHERS_WORD, SignalReadings, utterance_signal
 from overlap.strata import align_to_reference, correctness
 
+from ..data.groups import value_of
 from ..data.manifest import Utterance
-from ..evaluation.evaluation import as_text, counted
+from ..evaluation.evaluation import counted
 from ..evaluation.scoring import UNITS, spaced
 from ..normalize import normalizer as find_normalizer
 from ..scoring.pair import Pair
@@ -218,4 +219,4 @@ def is_labeled(utterances: Sequence[Utterance]) -> bool:
 
 def speakers_of(utterances: Sequence[Utterance]) -> Mapping[str, str | None]:
     """The speaker of each utterance, by its id; None where the manifest names none."""
-    return {utterance.id: as_text(utterance.extra.get("speaker")) for utterance in utterances}
+    return {utterance.id: value_of(utterance, "speaker") for utterance in utterances}
