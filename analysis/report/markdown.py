@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..advising import Advisories
 from ..formatting import count, markdown
 from ..run.runs import Runs
 from ..tables.comparison import compare
@@ -22,7 +23,8 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
     if len(runs) > 1:
         parts += ["## Comparison", _cells(compare(runs).to_markdown())]
     for one in sections:
-        parts += [f"## {escaped(one.name)}", f"**{escaped(one.headline)}** ({escaped(one.state)})"]
+        parts += [f"## {escaped(one.name)}", *_advice(one.advice)]
+        parts.append(f"**{escaped(one.headline)}** ({escaped(one.state)})")
         parts += [f"_{_prose(text)}_" for text in one.missing]
         for verdict in one.verdicts:
             parts += _verdict(verdict)
@@ -43,6 +45,19 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
     values = ", ".join(f"{name} {value:g}" for name, value in vars(thresholds).items())
     parts.append(f"Thresholds are heuristics: {values}. [ ]: 95 % intervals, of one run each.")
     return "\n\n".join(parts) + "\n"
+
+
+def _advice(advice: Advisories) -> list[str]:
+    """Return advisories as a list, worst first, or that there are none, with what was checked."""
+    lines = [
+        f"- **{escaped(one.severity.capitalize())}: {escaped(one.title)}** ({escaped(one.where)}). "
+        f"{_prose(one.number)}. {_prose(one.advice)}"
+        for one in advice
+    ]
+    headline = f"**{escaped(advice.headline)}**"
+    if not lines:
+        return [f"{headline} {_prose(advice.coverage)}".rstrip()]
+    return [headline, "\n".join(lines), _folded("What was checked", _prose(advice.coverage))]
 
 
 def _verdict(verdict: StageVerdict) -> list[str]:

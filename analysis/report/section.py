@@ -11,6 +11,7 @@ import pandas as pd
 
 from overlap.estimates.first_reading import FirstReading
 
+from ..advising import Advisories, advisories
 from ..formatting import count, interval, number
 from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
@@ -56,6 +57,7 @@ class Section:
     Attributes:
         name: Of the run.
         state: Whether it has ended, and how.
+        advice: What its records advise, worst first.
         headline: The verdict in a sentence.
         tiles: Numbers at a glance.
         verdicts: One for each visit.
@@ -71,6 +73,7 @@ class Section:
 
     name: str
     state: str
+    advice: Advisories
     headline: str
     tiles: tuple[Tile, ...]
     verdicts: tuple[StageVerdict, ...]
@@ -100,6 +103,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
     return Section(
         name=name,
         state=_state(run),
+        advice=advisories(run),
         headline=headline(verdicts, run.unvisited or NO_READINGS)
         if reading is None
         else f"{reading.verdict} {reading.advice}".strip(),

@@ -15,6 +15,7 @@ ONCE = {
     "decisions.jsonl": (*_PLACE, "gate", "decision"),
     "evaluations.jsonl": (*_PLACE, "set", "model"),
     "probes": (*_PLACE, "states", "statistic"),
+    "token_rules": (*_PLACE, "states", "rule", "other", "quantity"),
     "traces": (*_PLACE, "states", "id"),
     "transcripts": ("id",),
 }

@@ -17,7 +17,7 @@ from ..models import Transcriber
 from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding
 from .scoring import UNITS, TranscriptScore, score_transcripts
-from .transcribe import Progress, transcribe
+from .transcribe import Progress, Transcribed, transcribe
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: One for each utterance: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (as text, or None); and for words (mixed tokens if the normalizer requires them) and characters
-            after normalization, `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
-            `words.insertions`, `tokens.errors`, `characters.errors` and so on.
+            `speaker` (as text, or None), `finished` (whether the transcript ends by itself), both texts as their errors
+            are counted, `compared.reference` and `compared.text`; and for words (mixed tokens if the normalizer
+            requires them) and characters after normalization, `words.errors`, `words.total`, `words.substitutions`,
+            `words.deletions`, `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
 
     score: TranscriptScore
@@ -74,11 +75,12 @@ def evaluate(
         require_text(utterances, "evaluation")
         utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
-    texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    written = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
+    texts = {name: one.text for name, one in written.items()}
     score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
-    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
+    return Evaluation(score, [_row(u, written[u.id], score, place[u.id]) for u in utterances])
 
 
 def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:
@@ -112,9 +114,11 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
     ]
 
 
-def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
-    row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
+def _row(utterance: Utterance, written: Transcribed, score: TranscriptScore, i: int) -> dict[str, Any]:
+    row = {"id": utterance.id, "reference": utterance.text, "text": written.text, "seconds": duration(utterance)}
     row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
+    row["finished"] = written.finished
+    row |= dict(zip(("compared.reference", "compared.text"), score.compared[i], strict=True))
     row["normalizer"] = f"{score.normalizer} {score.normalizer_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
@@ -14,6 +15,18 @@ Progress = Callable[[int, int], None]
 """Called with (utterances done, utterances in all)."""
 
 
+class Transcribed(NamedTuple):
+    """What a model wrote for an utterance.
+
+    Attributes:
+        text: The transcript.
+        finished: Whether it ends by itself, not at the limit on its length.
+    """
+
+    text: str
+    finished: bool
+
+
 def transcribe(
     recognizer: Transcriber,
     source: AudioSource,
@@ -22,16 +35,17 @@ def transcribe(
     *,
     batch_size: int = 32,
     progress: Progress | None = None,
-) -> dict[str, str]:
-    """Return texts by utterance id, in the order given."""
-    texts: dict[str, str] = {}
+) -> dict[str, Transcribed]:
+    """Return transcripts by utterance id, in the order given."""
+    found: dict[str, Transcribed] = {}
     decoding = with_token_limit(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
         written = write(recognizer, batch, decoding)
-        texts.update(zip((u.id for u in batch.utterances), recognizer.decode(written), strict=True))
+        texts, finished = recognizer.decode(written), written.finished.cpu().tolist()
+        found.update(zip((u.id for u in batch.utterances), map(Transcribed, texts, finished), strict=True))
         if progress:
-            progress(len(texts), len(utterances))
-    return texts
+            progress(len(found), len(utterances))
+    return found
 
 
 def write(recognizer: Transcriber, batch: Batch, decoding: Decoding) -> Transcripts:
