@@ -10,6 +10,9 @@ from .overlap_over_training import overlap_over_training
 from .profiles import position_profile
 from .strata import strata, strata_frames
 from .sweeps import k_sweep, temperature_sweep
+from .termination import termination
+from .token_heat_map import token_heat_map
+from .token_rules import shadow_rules
 
 __all__ = [
     "choose_trace",
@@ -20,10 +23,13 @@ __all__ = [
     "mass_distribution",
     "overlap_over_training",
     "position_profile",
+    "shadow_rules",
     "strata",
     "strata_frames",
     "support_membership",
     "temperature_sweep",
+    "termination",
+    "token_heat_map",
     "vuss_decomposition",
     "wer_against_overlap",
 ]

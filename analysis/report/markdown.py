@@ -9,6 +9,7 @@ from ..advising import Advisories
 from ..formatting import count, markdown
 from ..run.runs import Runs
 from ..tables.comparison import compare
+from ..tables.mended_words import between
 from .section import Section
 from .thresholds import Thresholds
 from .verdict_types import StageVerdict
@@ -22,6 +23,9 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
     parts = ["# Support overlap"]
     if len(runs) > 1:
         parts += ["## Comparison", _cells(compare(runs).to_markdown())]
+        for other, table in between(runs):
+            heading = f"### Words in which {escaped(other)} differs from {escaped(sections[0].name)}"
+            parts += [heading, _cells(table.to_markdown())]
     for one in sections:
         parts += [f"## {escaped(one.name)}", *_advice(one.advice)]
         parts.append(f"**{escaped(one.headline)}** ({escaped(one.state)})")
@@ -32,6 +36,8 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Stages", _cells(one.stages.to_markdown())]
         else:
             parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
+        if one.words is not None:
+            parts += ["### Words that each stage mended and broke", _cells(one.words.to_markdown())]
         if len(one.outside.frame):
             parts += ["### Tokens outside the teacher's set", _cells(one.outside.to_markdown())]
         if one.changes is not None:

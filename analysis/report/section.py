@@ -23,10 +23,11 @@ from ..stages.ends import traced_visits
 from ..stages.error_rates import bootstrap_unit_text, evaluated
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
+from ..tables.mended_words import mended_words
 from .facts import NO_CONTROLS, stage_facts
 from .headline import NO_READINGS, headline
 from .outside_teachers_set import outside_table
-from .thresholds import NAMES, Thresholds
+from .thresholds import NAMES, Thresholds, form_read
 from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
 from .verdict_types import StageFacts, StageVerdict, groups_of, positions_of
@@ -64,6 +65,7 @@ class Section:
         stages: The table of stages.
         changes: Changes of overlap over each stage on fixed rollouts; None if these were not traced.
         reading: The five numbers to read first, for the trace of a probe; None for a run.
+        words: Words that each stage mended and broke; None without transcripts at two of its ends.
         outside: Tokens outside the teacher's set.
         decisions: One row for each gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
@@ -80,6 +82,7 @@ class Section:
     stages: StageTable
     changes: PrintedTable | None
     reading: PrintedTable | None
+    words: PrintedTable | None
     outside: PrintedTable
     decisions: tuple[tuple[str, str, str, str, str], ...]
     about: tuple[tuple[str, str], ...]
@@ -112,6 +115,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         stages=stage_table(run),
         changes=changes,
         reading=None if reading is None else _reading_table(reading),
+        words=mended_words(run),
         outside=outside,
         decisions=tuple(
             (
@@ -164,8 +168,11 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
     if measured:
         first, last = measured[0], measured[-1]
         at = f"at step {count(last.last_step)}"
-        for name, (label, digits) in TILES.items():
-            found, start = last.after.get(name), (first.before or first.after).get(name)
+        for statistic, (label, digits) in TILES.items():
+            before = first.before or first.after
+            name = form_read(statistic, before, last.after)
+            label = NAMES[name] if name != statistic else label
+            found, start = last.after.get(name), before.get(name)
             if found is not None:
                 was = "" if start is None else f"; from {number(start.value, digits)} at step {count(first.first_step)}"
                 over = groups_of(found.n_groups, "utterance")
