@@ -57,7 +57,7 @@ class Rule:
 
     Attributes:
         name: Of the rule.
-        checks: What it looks at, in words that complete "checked: …".
+        checks: What it looks at, in words that complete "Checked: …".
         judge: Returns its findings, or None where the run has no record to judge by.
     """
 

@@ -63,7 +63,7 @@ def _loops_agree(run: Run) -> Found:
     what = {"end_of_text": "transcripts that ended", "top1_agreement.without_repeats": "without repeats"}[name]
     unit = "transcript" if name == "end_of_text" else "position"
     said = (
-        f"top-1 agreement {shown(plain, 3)}, {n_of(plain, 'position')}; level {row.bound}; but {what} "
+        f"Top-1 agreement {shown(plain, 3)}, {n_of(plain, 'position')}; level {row.bound}; but {what} "
         f"{shown(found, 3)}, {n_of(found, unit)}"
     )
     severity = Severity.CRITICAL if name == "end_of_text" and certain else Severity.WARNING
@@ -104,7 +104,7 @@ def _mass_on_collapse(run: Run) -> Found:
         if standing(found, sign) is Standing.MISSED:
             what, digits = signs[name]
             said = (
-                f"student's mass on the teacher's set {shown(mass, 3)}, {n_of(mass, 'position')}; level {row.bound}; "
+                f"Student's mass on the teacher's set {shown(mass, 3)}, {n_of(mass, 'position')}; level {row.bound}; "
                 f"but {what} {shown(found, digits)}, {n_of(found, 'transcript')}; level {sign.bound}"
             )
             advice = (
@@ -117,7 +117,7 @@ def _mass_on_collapse(run: Run) -> Found:
 
 
 RULES = (
-    Rule("loops_agree", "whether agreement is that of loops", _loops_agree),
-    Rule("mass_on_collapse", "whether high mass hides a collapse", _mass_on_collapse),
-    Rule("positions", "positions lost before they are compared", _positions),
+    Rule("loops_agree", "agreement of loops", _loops_agree),
+    Rule("mass_on_collapse", "mass on a collapse", _mass_on_collapse),
+    Rule("positions", "positions lost", _positions),
 )

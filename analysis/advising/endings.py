@@ -64,7 +64,7 @@ def _repeats(run: Run) -> Found:
     if how not in (Standing.MISSED, Standing.DOUBTFUL):
         return []
     certain = how is Standing.MISSED
-    said = f"mean compression ratio {shown(found, 1)}, {n_of(found, 'transcript')}; level {row.bound}"
+    said = f"Mean compression ratio {shown(found, 1)}, {n_of(found, 'transcript')}; level {row.bound}"
     title = "Transcripts repeat themselves" if certain else "Some transcripts repeat themselves"
     advice = f"Read the longest transcripts; if they loop, {IF_SO}"
     severity = Severity.CRITICAL if certain else Severity.WARNING
@@ -97,7 +97,7 @@ def _end_is_likely(run: Run) -> Found:
     if how not in (Standing.MISSED, Standing.DOUBTFUL):
         return []
     said = (
-        f"the student gives the end of text at least 0.5 at {shown(found)} of the teacher's ends, "
+        f"The student gives the end of text at least 0.5 at {shown(found)} of the teacher's ends, "
         f"{n_of(found, 'end')}; level {row.bound}"
     )
     severity = Severity.WARNING
@@ -135,7 +135,7 @@ def _stop_density(run: Run) -> Found:
     certain = row.level * now.high < highest.low
     fold = f"fell {number(highest.value / now.value, 0)}-fold" if now.value > 0 else "fell to none"
     said = (
-        f"ends in 1,000 tokens {fold}: {shown(highest, 1)} at {at(best['stage'], best['step'])}, now {shown(now, 1)}, "
+        f"Ends in 1,000 tokens {fold}: {shown(highest, 1)} at {at(best['stage'], best['step'])}, now {shown(now, 1)}, "
         f"{n_of(now, 'token')}; level ≤ {row.level:g}-fold"
     )
     severity = Severity.CRITICAL if certain else Severity.WARNING
@@ -153,9 +153,9 @@ def _stop_density(run: Run) -> Found:
 
 
 RULES = (
-    Rule("end_of_text", "whether transcripts end", _ends),
-    Rule("repetition", "whether they repeat themselves", _repeats),
-    Rule("empty", "whether they are empty", _empty),
-    Rule("stop_density", "whether stop density fell", _stop_density),
-    Rule("end_at_teachers_ends", "whether the student finds the teacher's ends likely", _end_is_likely),
+    Rule("end_of_text", "end of text", _ends),
+    Rule("repetition", "repetition", _repeats),
+    Rule("empty", "empty transcripts", _empty),
+    Rule("stop_density", "stop density", _stop_density),
+    Rule("end_at_teachers_ends", "p(end) at the teacher's ends", _end_is_likely),
 )

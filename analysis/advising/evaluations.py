@@ -106,6 +106,6 @@ def _finished_share(run: Run) -> Found:
 
 
 RULES = (
-    Rule("truncated_evaluation", "whether evaluated transcripts end", _finished_share),
-    Rule("worse_error_rate", "the error rate since the stage's start", _worse_than_at_start),
+    Rule("truncated_evaluation", "end of evaluated transcripts", _finished_share),
+    Rule("worse_error_rate", "error rate since the stage's start", _worse_than_at_start),
 )

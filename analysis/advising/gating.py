@@ -63,7 +63,10 @@ def _fell_back(run: Run) -> Found:
         return None
     found = []
     for visit, _ in gated:
-        where, said = at(visit.stage, visit.last_step), f"after {count(visit.steps)} steps: {visit.reason}"
+        where, said = (
+            at(visit.stage, visit.last_step),
+            f"After {count(visit.steps)} {plural('step', visit.steps)}: {visit.reason}",
+        )
         if visit.decision == "abort" or visit.outcome == "aborted":
             advice = (
                 "Read the transcripts of the last probe. Begin again from an earlier checkpoint with a lower learning "
@@ -115,7 +118,7 @@ def _missed(levels: pd.DataFrame, visit: Visit) -> str:
 
 
 RULES = (
-    Rule("gate_fell_back", "whether a gate fell back or aborted", _fell_back),
-    Rule("gate_shut", "whether a stage ended before its gate opened", _exhausted),
-    Rule("gate_never_read", "whether every gate was read", _never_read),
+    Rule("gate_fell_back", "gates that fell back", _fell_back),
+    Rule("gate_shut", "gates left shut", _exhausted),
+    Rule("gate_never_read", "gates never read", _never_read),
 )

@@ -53,4 +53,4 @@ def _refused_steps(run: Run) -> Sequence[Advisory] | None:
     return found
 
 
-RULES = (Rule("refused_steps", "steps whose rollouts were refused", _refused_steps),)
+RULES = (Rule("refused_steps", "refused steps", _refused_steps),)

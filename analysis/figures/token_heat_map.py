@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from overlap.errors import UserError
 
-from ..run.checks import want_run
 from ..run.display_text import shown_token
 from ..run.load import Run
 from .cells import readable, shortened
@@ -72,7 +71,6 @@ def token_heat_map(
     Raises:
         UserError: Several runs, an unknown kind of states or utterance, or a wrong number of axes.
     """
-    want_run(run, remedy="; a token heat map is of one run")
     check_states([states])
     traces = run.traces.loc[run.traces["states"] == states]
     known = list(dict.fromkeys(traces["id"]))
@@ -143,11 +141,14 @@ def _draw(
 
 
 def _shown(rows: Sequence[Moment], first: int, columns: int | None, room: float) -> range:
-    """Return the positions that fit so many points, at the width of the longest token or of a few characters."""
+    """Return the positions that fit so many points, at the width of most tokens or of a few characters."""
     traced = [moment.rows.iloc[0] for moment in rows]
     length = max(len(one["token_ids"]) for one in traced)
-    tokens = {shown_token(*pair) for one in traced for pair in zip(one["token_bytes"], one["tokens"], strict=True)}
-    widest = min(MOST_CHARACTERS, max(map(len, tokens)))
+    tokens = [shown_token(*pair) for one in traced for pair in zip(one["token_bytes"], one["tokens"], strict=True)]
+    lengths = sorted(map(len, tokens))
+    widest = min(
+        MOST_CHARACTERS, max(2, lengths[int(0.8 * (len(lengths) - 1))])
+    )  # a few, as of control tokens, are cut
     fit = max(1, int(room / (LEAST_SIZE * (0.62 * widest + 0.9))))
     return range(first, min(first + (columns or fit), length))
 

@@ -18,7 +18,7 @@ from ..formatting import count, number
 from ..run.load import Run
 from .cells import cell_text_size, readable
 from .fonts import legible
-from .panels import given_panels, key_below, new_panels, small, span, tidy, write_message
+from .panels import fitted, given_panels, inches, key_below, new_panels, small, span, tidy, write_message
 from .style import INK
 
 KEPT, WEIGHT = "#0173b2", "#de8f05"
@@ -87,12 +87,13 @@ def _draw_shares(panel: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
         entries.append((Line2D([], [], **look), label))
     panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     panel.set_ylim(len(names) - 0.5, -0.5)
-    panel.set_xlim(left=0)
+    panel.set_xlim(left=-0.03)
     panel.set_xlabel("Share kept, mean weight")
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
     place = rows.iloc[0]
-    n = f"{span(rows.loc[rows['quantity'] == 'weight'], 'n_positions')} / {span(rows, 'n_groups')}"
+    weights = rows.loc[rows["quantity"] == "weight"]
+    n = f"{span(weights, 'n_positions')} / {span(weights, 'n_groups')}"
     title = f"{place['stage']}, step {count(place['step'])}; 95 % intervals; n positions / n utterances: {n}"
     key_below(panel, entries, title)
 
@@ -120,4 +121,8 @@ def _draw_pairs(panel: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
     for side in panel.spines.values():
         side.set_visible(False)
     style: dict[str, Any] = {"fontsize": small(panel), "color": INK}
-    panel.set_title("below: Jaccard of kept positions; above: Spearman of weights", loc="left", **style)
+    panel.set_title(
+        fitted("below: Jaccard of kept positions; above: Spearman of weights", small(panel), 72 * inches(panel)),
+        loc="left",
+        **style,
+    )

@@ -1,6 +1,7 @@
 // KL beside overlap for every token of one utterance, a row for each traced checkpoint on the same kind of states.
 // Samples of cividis, which is perceptually uniform and the same to readers who do not tell red from green.
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
+const LONGEST = 8; // characters of a token in a cell; its title has all
 const MAPS = [
   { name: "forward_kl", title: "Forward KL", heat: (row, i) => root4(at(row, "forward_kl", i)), ends: ["0", "≥ 4 nats, square-root scale"], digits: 3 },
   { name: "overlap_ratio", title: "Overlap |I|/k", heat: (row, i) => inverse(at(row, "overlap_ratio", i)), ends: ["1", "0"], digits: 3 },
@@ -14,8 +15,9 @@ function cividis(share) {
     const [a, b] = [CIVIDIS[low], CIVIDIS[low + 1]].map((color) => parseInt(color.slice(start, start + 2), 16));
     return Math.round(a + (b - a) * (place - low));
   });
-  const light = (0.299 * parts[0] + 0.587 * parts[1] + 0.114 * parts[2]) / 255;
-  return [`rgb(${parts.join(" ")})`, light < 0.5 ? "#ffffff" : "#000000"];
+  const [red, green, blue] = parts.map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue; // after WCAG; at 0.179 white and black contrast alike
+  return [`rgb(${parts.join(" ")})`, luminance < 0.179 ? "#ffffff" : "#000000"];
 }
 
 async function drawHeat(state) {
@@ -67,7 +69,7 @@ function drawCell(map, row, i, where) {
   const share = row.use[i] ? map.heat(row, i) : null;
   const text = tokenText(row, i);
   const said = `${text}: ${map.title} ${fixed(row.use[i] ? at(row, map.name, i) : null, map.digits)} (${where}, token ${i + 1})`;
-  const cell = make("td", { textContent: text, title: said, dir: "auto" });
+  const cell = make("td", { textContent: text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text, title: said, dir: "auto" });
   if (share == null) cell.className = "unused";
   else [cell.style.backgroundColor, cell.style.color] = cividis(share);
   return cell;
