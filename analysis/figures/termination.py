@@ -133,7 +133,8 @@ def termination(
 def _draw(panel: Axes, rows: pd.DataFrame, shown: Shown) -> tuple[Line2D, NDArray[np.float64]]:
     """Draw one line with its interval; return it, and values with their bounds."""
     style = STATES[shown.states]
-    step, value, low, high = broken(finite(rows[["step", "value", "low", "high"]]), rows["part"])
+    ends = pd.DataFrame(rows, columns=["step", "value", "low", "high"])
+    step, value, low, high = broken(finite(ends), pd.Series(rows["part"]))
     panel.fill_between(step, low, high, color=style.color, alpha=0.2, linewidth=0, zorder=2)
     usual: dict[str, Any] = {"linestyle": style.dashes, "marker": style.marker}
     look = usual | (shown.line or {}) | {"color": style.color, "linewidth": 1.2, "markeredgewidth": 0, "zorder": 3}

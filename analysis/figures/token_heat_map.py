@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, PowerNorm, to_rgb
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -111,7 +111,7 @@ def _draw(
     shown: range,
     room: float,
 ) -> None:
-    traced = [moment.rows.iloc[0] for moment in rows]
+    traced: list[dict[Any, Any]] = [moment.rows.iloc[0].to_dict() for moment in rows]
     cell = room / max(1, len(shown))
     size = min(small(panel), max(5.0, cell / 1.6))
     most = max(1, int(cell / (0.62 * size)))
@@ -122,7 +122,7 @@ def _draw(
             if position >= len(tokens):
                 continue
             value = _value(one, statistic, position)
-            color = mapped(scale(value))[:3] if not np.isnan(value) else mpl.colors.to_rgb(NOT_USED)
+            color = mapped(scale(value))[:3] if not np.isnan(value) else to_rgb(NOT_USED)
             patch = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=0.5)
             patch.set_gid(f"{y}, {position}")
             panel.add_patch(patch)
@@ -165,7 +165,7 @@ def _write_title(panel: Axes, title: str, room: float) -> None:
     panel.set_title(text, loc="left", **style)
 
 
-def _value(trace: pd.Series, statistic: str, position: int) -> float:
+def _value(trace: Mapping[Any, Any], statistic: str, position: int) -> float:
     """Return a statistic at a position; NaN where it is undefined, not traced or not used."""
     if statistic not in trace or not trace["used"][position]:
         return float("nan")
@@ -174,7 +174,7 @@ def _value(trace: pd.Series, statistic: str, position: int) -> float:
 
 def _draw_scale(panel: Axes, mapped: Any, scale: Normalize, ends: tuple[str, str]) -> None:
     bar = panel.figure.colorbar(
-        mpl.cm.ScalarMappable(scale, mapped), ax=panel, fraction=0.03, pad=0.01, aspect=12, shrink=0.95
+        ScalarMappable(scale, mapped), ax=panel, fraction=0.03, pad=0.01, aspect=12, shrink=0.95
     )
     assert scale.vmin is not None
     assert scale.vmax is not None

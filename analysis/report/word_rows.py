@@ -8,7 +8,7 @@ from typing import Any
 
 from ..formatting import count, plural
 from ..run.load import Run
-from ..stages.aligned_words import Aligned, Checkpoint, align, checkpoints_with_transcripts, counted_texts
+from ..stages.aligned_words import COMPARED, Aligned, Checkpoint, align, checkpoints_with_transcripts, counted_texts
 from ..tables.mended_words import NOT_NORMALIZED, Pair, comparable, run_pairs, stage_pairs
 from .payload import compressed
 
@@ -43,7 +43,9 @@ def word_view(runs: Mapping[str, Run], budget: int = BUDGET) -> WordView:
     names, several = list(runs), len(runs) > 1
     pairs: list[tuple[str, str, Pair]] = []
     for name, run in runs.items():
-        pairs += [(name, name, (f"{name}, {what}" if several else what, *ends)) for what, *ends in stage_pairs(run)]
+        pairs += [
+            (name, name, (f"{name}, {what}" if several else what, one, two)) for what, one, two in stage_pairs(run)
+        ]
     for other in names[1:]:
         pairs += [(names[0], other, pair) for pair in run_pairs(names[0], runs[names[0]], other, runs[other])]
     comparisons, differences, exact = [], {}, True
@@ -87,7 +89,7 @@ def _place(points: Iterable[Checkpoint], end: Checkpoint) -> int:
 def _aligned(point: Checkpoint, exact: bool) -> dict[str, Aligned]:
     """Return the aligned transcripts of a checkpoint by id."""
     written = point.transcripts
-    references, texts, _ = counted_texts(written if exact else written[["reference", "text"]])
+    references, texts, _ = counted_texts(written if exact else written.drop(columns=list(COMPARED), errors="ignore"))
     return dict(zip(written["id"].astype(str), align(references, texts), strict=True))
 
 

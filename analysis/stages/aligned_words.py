@@ -136,7 +136,7 @@ def changed_words(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFra
     one, two = paired(first, second)
     (references, texts, exact), (_, others, other_exact) = counted_texts(one), counted_texts(two)
     if exact != other_exact:  # one of the two runs is older
-        both = [side[["reference", "text"]] for side in (one, two)]
+        both = [side.drop(columns=list(COMPARED), errors="ignore") for side in (one, two)]
         (references, texts, exact), (_, others, _) = counted_texts(both[0]), counted_texts(both[1])
     rows = []
     for before, after in zip(align(references, texts), align(references, others), strict=True):

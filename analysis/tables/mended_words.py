@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from overlap.errors import UserError
@@ -111,10 +112,14 @@ def _numbers(frame: pd.DataFrame, by: str | None) -> dict[str, Any]:
     for name in ("mended", "broke"):
         share = error_rate(frame.assign(**{"words.errors": frame[name], "words.total": frame["n"]}), by=by)
         found |= {name: share.value, f"{name}.low": share.low, f"{name}.high": share.high}
-        found[f"n_{name}"] = int(frame[name].sum())
-    found |= {name: int(frame[name].sum()) for name in ("inserted.first", "inserted.second")}
+        found[f"n_{name}"] = int(np.sum(frame[name].to_numpy()))
+    found |= {name: int(np.sum(frame[name].to_numpy())) for name in ("inserted.first", "inserted.second")}
     differ = (frame["mended"] > 0) | (frame["broke"] > 0) | (frame["inserted.first"] != frame["inserted.second"])
-    return found | {"n_differ": int(differ.sum()), "n_words": int(frame["n"].sum()), "n_utterances": len(frame)}
+    return found | {
+        "n_differ": int(np.sum(differ.to_numpy())),
+        "n_words": int(np.sum(frame["n"].to_numpy())),
+        "n_utterances": len(frame),
+    }
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -144,3 +144,9 @@ def view(chromium):
     for context in contexts:
         context.close()
     assert seen == []
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Figures take most of the time of writing, and the pages of these tests are not about them."""
+    monkeypatch.setattr("analysis.report.html.pictures", lambda run: [])

@@ -26,12 +26,6 @@ def report(folder):
     return folder / "report.html"
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Figures take most of the time of writing, and the pages of these tests are not about them."""
-    monkeypatch.setattr("analysis.report.html.pictures", lambda run: [])
-
-
 def select(page, control, **choice):
     page.select_option(control, **choice)
     page.wait_for_selector("#list:not([aria-busy])")

@@ -69,7 +69,7 @@ def test_words_that_a_stage_mended_and_broke(view, page_of):
     assert item.locator(".w.broken").count() == 1
     item = page.locator("#words-list li", has_text="u0002")
     assert [row.locator("td").all_inner_texts() for row in item.locator("tr").all()][1:] == [
-        ["left out", "to", "five"], ["left out", "✓ two", "five"],
+        ["to", "left out", "five"], ["left out", "✓ two", "five"],
     ]  # fmt: skip
     page.select_option("#words-pair", label="one, on-policy: after teacher data, step 200 → 300")
     item = page.locator("#words-list li").first  # mended and inserted: it differs most

@@ -16,14 +16,18 @@ def frame(texts, references=None, **columns):
 
 
 def test_words_are_aligned_with_the_reference():
-    (one,) = align(["call two five now"], ["please call five six now"])
-    assert one.reference == ("call", "two", "five", "now")
-    assert one.right == (True, False, True, True)
-    assert one.written == ("call", "", "five", "now")
-    assert one.inserted == ("please", "", "", "six", "")
-    assert one.n_inserted == 2
-    (two,) = align(["call two"], ["call two two two"])
-    assert (two.n_inserted, sum(two.right)) == (2, 2)
+    (one,) = align(["call two five nine"], ["call two nine"])
+    assert one.reference == ("call", "two", "five", "nine")
+    assert one.right == (True, True, False, True)
+    assert one.written == ("call", "two", "", "nine")
+    assert one.n_inserted == 0
+    (two,) = align(["call two five"], ["so call to the right five now"])
+    assert two.written[0] == "call"
+    assert two.right == (True, False, True)
+    assert (two.inserted[0], two.inserted[-1]) == ("so", "now")
+    assert two.n_inserted == 4
+    (same,) = align(["call two"], ["call two two two"])
+    assert (same.n_inserted, sum(same.right)) == (2, 2)
     empty, none = align(["", "call two"], ["a b", ""])
     assert (empty.right, empty.inserted, empty.n_inserted) == ((), ("a b",), 2)
     assert (none.written, none.n_inserted) == (("", ""), 0)
