@@ -91,7 +91,7 @@ def token_heat_map(
         return panels
     names = [moment.name.replace(", ", ",\n") if width < 5 else moment.name for moment in rows]
     beside = max(text_width(line, small(panels[0])) for name in names for line in name.splitlines()) + ROOM
-    room = 72 * inches(panels[0]) - (beside if made else 0)
+    room = 72 * width - beside if made else 72 * inches(panels[0])
     shown = _shown(rows, first, columns, room)
     for number, (panel, (statistic, title, colors, scale)) in enumerate(zip(panels, STATISTICS, strict=True)):
         where = f"{chosen['id'].iloc[0]}, {STATES[states].label}; " if not number else ""

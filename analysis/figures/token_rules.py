@@ -56,7 +56,7 @@ def shadow_rules(
     rows = rows.loc[(rows["step"] == (rows["step"].iloc[-1] if len(rows) and step is None else step))]
     rows = rows.loc[rows["visit"] == rows["visit"].max()]
     names = list(dict.fromkeys(rows["rule"]))
-    narrow = width < 6
+    narrow = width < 7  # side by side, numbers would not fit their cells
     if axes is None:
         height = 0.26 * max(len(names), 4) + 1.5
         shape = (2, 1, (width, 2 * height + 0.2)) if narrow else (1, 2, (width, height))
