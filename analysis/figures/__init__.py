@@ -12,6 +12,9 @@ from .reliability import reliability
 from .signal_over_training import signal_over_training
 from .strata import strata, strata_frames
 from .sweeps import k_sweep, temperature_sweep
+from .termination import termination
+from .token_heat_map import token_heat_map
+from .token_rules import shadow_rules
 
 __all__ = [
     "choose_trace",
@@ -23,11 +26,14 @@ __all__ = [
     "overlap_over_training",
     "position_profile",
     "reliability",
+    "shadow_rules",
     "signal_over_training",
     "strata",
     "strata_frames",
     "support_membership",
     "temperature_sweep",
+    "termination",
+    "token_heat_map",
     "vuss_decomposition",
     "wer_against_overlap",
 ]

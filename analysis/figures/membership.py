@@ -20,6 +20,7 @@ from overlap.errors import UserError
 from ..run.checks import want_run
 from ..run.display_text import shown_token
 from ..run.load import Run
+from .cells import cell_text_size, readable, shortened
 from .fonts import drawable, families, legible
 from .panels import check_states, inches, key_below, one_panel, small, write_message
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
@@ -108,7 +109,7 @@ def support_membership(
     if not len(shown):
         write_message(panel, "this utterance has no tokens")
         return panel
-    size, most = _cell_text_size(panel, len(shown))
+    size, most = cell_text_size(panel, len(shown))
     deepest = 0
     for x, position in enumerate(shown):
         cells = _cells(trace, position)
@@ -121,11 +122,11 @@ def support_membership(
                 panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, gid="written", **frame))
             style: dict[str, Any] = {
                 "fontsize": size,
-                "color": _readable(color),
+                "color": readable(color),
                 "parse_math": False,
                 "family": families(token),
             }
-            panel.text(x, y, _shortened(drawable(token), most), ha="center", va="center", **style)
+            panel.text(x, y, shortened(drawable(token), most), ha="center", va="center", **style)
     drawn = min(rows, deepest)
     panel.set_xlim(-0.5, len(shown) - 0.5)
     panel.set_ylim(drawn - 0.5, -0.5)
@@ -186,19 +187,3 @@ def _mixed(color: str, probability: float) -> tuple[float, float, float]:
     weight = 0.15 + 0.85 * share
     red, green, blue = (1 - weight * (1 - part) for part in to_rgb(color))
     return red, green, blue
-
-
-def _readable(color: tuple[float, float, float]) -> str:
-    """Return black on light, white on dark."""
-    return "white" if np.dot(color, (0.299, 0.587, 0.114)) < 0.5 else "black"
-
-
-def _cell_text_size(panel: Axes, columns: int) -> tuple[float, int]:
-    """Return the size of text in the cells, in points, and the number of characters that fit."""
-    cell = 72 * inches(panel) / columns
-    size = min(small(panel), max(5.0, cell / 3))
-    return size, max(2, int(cell / (0.62 * size)))
-
-
-def _shortened(token: str, most: int) -> str:
-    return token if len(token) <= most else f"{token[: most - 1]}…"

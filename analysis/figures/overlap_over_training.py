@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from overlap.definitions import canonical
@@ -28,20 +24,15 @@ from .panels import (
     check_states,
     finite,
     given_panels,
-    inches,
     interval_units_text,
     key_below,
     new_panels,
-    small,
     span,
-    text_width,
     write_message,
 )
-from .several_runs import NICE, draw_several, shared_rate
-from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
-
-SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
-FALL_BACK: dict[str, Any] = {"color": ALARM, "linestyle": "--", "linewidth": 1.2}
+from .several_runs import draw_several, shared_rate
+from .style import INK, STATES, axis_label
+from .training_axis import FALL_BACK, broken, draw_stages, label_stages, last_step, widen_flat_axis
 
 
 @legible
@@ -109,9 +100,7 @@ def overlap_over_training(
         panel.set_ylabel(label)
         _draw_statistic(panel, run, statistic, shown)
     _draw_error_rate(panels[-1], run)
-    end = max(
-        (int(step) for log in (run.metrics, run.probes, run.evaluations) for step in log["step"].tail(1)), default=0
-    )
+    end = last_step(run)
     readings = gate_readings(run)
     readings = readings.loc[readings["states"].isin(shown)]
     for panel, statistic in zip(panels, statistics, strict=False):
@@ -136,24 +125,9 @@ def _draw_statistic(panel: Axes, run: Run, statistic: str, states: Sequence[str]
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
         spans.append(np.stack([value, low, high]))
-    _widen_flat_axis(panel, spans)
+    widen_flat_axis(panel, spans)
     if not drawn:
         write_message(panel)
-
-
-def _widen_flat_axis(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
-    """If a statistic does not change, widen the axis so that its interval takes a fifth of the panel.
-
-    Args:
-        panel: Of one statistic, drawn already.
-        drawn: Values with their lower and upper bounds, [3, probes] each; NaN where there is none.
-    """
-    value, low, high = np.concatenate([np.empty((3, 0)), *drawn], axis=1)
-    if np.isnan(value).all() or np.isnan(low).all() or np.nanmin(value) < np.nanmax(value):
-        return
-    bottom, top = np.nanmin(low), np.nanmax(high)
-    if top > bottom:
-        panel.set_ylim(bottom - 2 * (top - bottom), top + 2 * (top - bottom))
 
 
 def _draw_error_rate(panel: Axes, run: Run) -> None:
@@ -175,54 +149,6 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
         panel.axhspan(low, high, color=INK, alpha=0.2, linewidth=0, zorder=1)
         panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher")
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
-
-
-def broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
-    """Return columns as rows of an array, with NaN between parts to break lines."""
-    breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
-    return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
-
-
-def draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
-    """Tint the background by stage, rule the switches, and set the axis of steps from 0 to `end`."""
-    for visit in visits:
-        left = end if visit.ongoing else visit.last_step
-        panel.axvspan(visit.first_step, left, color=STAGE_TINTS[visit.kind], linewidth=0, zorder=0)
-    for visit in visits[:-1]:
-        panel.axvline(visit.last_step, zorder=1, **(FALL_BACK if visit.decision == "fall_back" else SWITCH))
-    panel.set_xlim(-0.015 * max(end, 1), 1.015 * max(end, 1))
-    panel.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=NICE))
-    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    panel.yaxis.set_major_locator(MaxNLocator(5, steps=NICE))
-    panel.grid(axis="y", color="white", linewidth=0.8, zorder=0.5)
-    panel.tick_params(width=0.6, length=2.5)
-    sns.despine(ax=panel)
-
-
-def label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
-    """Write names above the stages; names that would touch are placed on the lowest free line."""
-    size = small(panel)
-    start, end = panel.get_xlim()
-    points = 72 * inches(panel)
-    taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
-    for visit in visits:
-        half = text_width(visit.stage, size) / 2 / points
-        center = ((visit.first_step + visit.last_step) / 2 - start) / (end - start)
-        center = min(max(center, half), 1 - half)
-        line = next((i for i, right in enumerate(taken) if right < center - half), len(taken))
-        taken[line : line + 1] = [center + half + 4 / points]
-        panel.annotate(
-            visit.stage,
-            (center, 1),
-            (0, 3 + 1.3 * size * line),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=size,
-            color=INK,
-            parse_math=False,
-        )
 
 
 def _draw_legend(

@@ -19,9 +19,9 @@ from ..formatting import counts
 from ..run.load import Run
 from ..stages.ends import fall_backs_before
 from .fonts import legible
-from .overlap_over_training import broken, draw_stages, label_stages
 from .panels import check_states, finite, inches, key_below, one_panel, small, write_message
 from .style import INK, axis_label
+from .training_axis import broken, draw_stages, label_stages
 from .visit_ends import is_measured
 
 MARKS = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from overlap import Estimate
 
 from ..formatting import count, number
-from .thresholds import NAMES, SOURCES, Thresholds
+from .thresholds import NAMES, SOURCES, Thresholds, form_read
 from .verdict_types import Evidence, StageFacts, Standing, in_words, positions_of
 
 
@@ -65,6 +65,8 @@ def _standing_of(met: bool, missed: bool) -> Standing:
 def context_rows(facts: StageFacts) -> list[Evidence]:
     """Return numbers shown beside the judged ones: before the stage, and on recorded rollouts."""
     rows = [compare_with_threshold(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
+    if form_read("top1_agreement", facts.after) != "top1_agreement" and "top1_agreement" in facts.after:
+        rows.append(compare_with_threshold(facts.after, "top1_agreement"))  # beside the form that is judged
     ends = (("student's rollouts, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
         for name in ("top1_agreement", "student_mass"):

@@ -13,14 +13,17 @@ from markupsafe import Markup
 
 from ..run.runs import Runs
 from ..tables.comparison import compare
+from ..tables.mended_words import between
 from .audio import Audio
 from .markdown import CODE
 from .payload import Payload
 from .pictures import pictures
 from .section import Section
 from .thresholds import SOURCES, Thresholds
+from .word_rows import word_view
 
 ASSETS = resources.files("analysis.report") / "assets"
+SCRIPTS = ("theme.js", "data.js", "list.js", "heat.js", "detail.js", "browser.js", "words.js")
 
 
 @cache
@@ -51,10 +54,12 @@ def page(
         .get_template("report.html.jinja")
         .render(
             title=f"Support overlap: {', '.join(names)}",
-            style=Markup(_asset("report.css")),
-            scripts=[Markup(_asset(name)) for name in ("theme.js", "data.js", "list.js", "detail.js", "browser.js")],
+            style=Markup("\n".join(map(_asset, ("report.css", "views.css")))),
+            scripts=[Markup(_asset(name)) for name in SCRIPTS],
             sections=sections,
             comparison=compare(runs) if len(runs) > 1 else None,
+            between=between(runs),
+            words=word_view(runs),
             pictures={name: pictures(run) for name, run in runs.items()},
             payloads=payloads,
             audio=audio,

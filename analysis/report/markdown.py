@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..advising import Advisories
 from ..formatting import count, markdown
 from ..run.runs import Runs
 from ..tables.comparison import compare
+from ..tables.mended_words import between
 from .section import Section
 from .thresholds import Thresholds
 from .verdict_types import StageVerdict
@@ -21,8 +23,12 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
     parts = ["# Support overlap"]
     if len(runs) > 1:
         parts += ["## Comparison", _cells(compare(runs).to_markdown())]
+        for other, table in between(runs):
+            heading = f"### Words in which {escaped(other)} differs from {escaped(sections[0].name)}"
+            parts += [heading, _cells(table.to_markdown())]
     for one in sections:
-        parts += [f"## {escaped(one.name)}", f"**{escaped(one.headline)}** ({escaped(one.state)})"]
+        parts += [f"## {escaped(one.name)}", *_advice(one.advice)]
+        parts.append(f"**{escaped(one.headline)}** ({escaped(one.state)})")
         parts += [f"_{_prose(text)}_" for text in one.missing]
         for verdict in one.verdicts:
             parts += _verdict(verdict)
@@ -30,6 +36,8 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Stages", _cells(one.stages.to_markdown())]
         else:
             parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
+        if one.words is not None:
+            parts += ["### Words that each stage mended and broke", _cells(one.words.to_markdown())]
         for table in one.groups:
             parts += [f"### {escaped(table.title)}", _cells(table.to_markdown())]
         for part in one.references:
@@ -53,6 +61,19 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
     values = ", ".join(f"{name} {value:g}" for name, value in vars(thresholds).items())
     parts.append(f"Thresholds are heuristics: {values}. [ ]: 95 % intervals, of one run each.")
     return "\n\n".join(parts) + "\n"
+
+
+def _advice(advice: Advisories) -> list[str]:
+    """Return advisories as a list, worst first, or that there are none, with what was checked."""
+    lines = [
+        f"- **{escaped(one.severity.capitalize())}: {escaped(one.title)}** ({escaped(one.where)}). "
+        f"{_prose(one.number)}. {_prose(one.advice)}"
+        for one in advice
+    ]
+    headline = f"**{escaped(advice.headline)}**"
+    if not lines:
+        return [f"{headline} {_prose(advice.coverage)}".rstrip()]
+    return [headline, "\n".join(lines), _folded("What was checked", _prose(advice.coverage))]
 
 
 def _verdict(verdict: StageVerdict) -> list[str]:

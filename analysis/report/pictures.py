@@ -19,8 +19,10 @@ from ..figures import (
     overlap_over_training,
     position_profile,
     reliability,
+    shadow_rules,
     signal_over_training,
     strata,
+    termination,
     vuss_decomposition,
     wer_against_overlap,
 )
@@ -64,6 +66,17 @@ def pictures(run: Run) -> list[Picture]:
         )
     found += _against_references(run)  # as wide as the first
     if len(run.probes):
+        if run.probed is None:
+            found.append(
+                _picture(
+                    "The end of transcripts through the stages",
+                    "Whether the student's transcripts end, at how many ends it finds the end likely, both models' "
+                    "probability of the end, ends in 1,000 tokens and repetition, with 95 % intervals. Read it before "
+                    "overlap: loops agree.",
+                    lambda: termination(run)[0],
+                    wide=True,
+                )
+            )
         found += [
             _picture(
                 "VUSS and its parts",
@@ -85,7 +98,19 @@ def pictures(run: Run) -> list[Picture]:
                 lambda: wer_against_overlap(run, width=WIDTH),
             )
         )
-    return [*found, *(_of_traces(run) if len(run.traces) else ())]
+    found += _of_traces(run) if len(run.traces) else []
+    if len(run.token_rules):
+        found.append(
+            _picture(
+                "What rules for single positions would keep",
+                "Share of positions that each rule keeps and its mean weight, with 95 % intervals; for every two rules "
+                "the Jaccard index of what they keep, and the Spearman correlation of their weights. Training does not "
+                "use it.",
+                lambda: shadow_rules(run)[0],
+                wide=True,
+            )
+        )
+    return found
 
 
 def _against_references(run: Run) -> list[Picture]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from overlap.estimates.first_reading import FirstReading
 
+from ..advising import Advisories, advisories
 from ..formatting import count, interval, number
 from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
@@ -22,13 +23,14 @@ from ..stages.ends import traced_visits
 from ..stages.error_rates import bootstrap_unit_text, evaluated
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
+from ..tables.mended_words import mended_words
 from .against_references import NOT_MEASURED, Part, against_references
 from .facts import NO_CONTROLS, stage_facts
 from .groups import group_tables
 from .headline import NO_READINGS, headline
 from .no_speech import no_speech_table
 from .outside_teachers_set import outside_table
-from .thresholds import NAMES, Thresholds
+from .thresholds import NAMES, Thresholds, form_read
 from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
 from .verdict_types import StageFacts, StageVerdict, groups_of, positions_of
@@ -59,12 +61,14 @@ class Section:
     Attributes:
         name: Of the run.
         state: Whether it has ended, and how.
+        advice: What its records advise, worst first.
         headline: The verdict in a sentence.
         tiles: Numbers at a glance.
         verdicts: One for each visit.
         stages: The table of stages.
         changes: Changes of overlap over each stage on fixed rollouts; None if these were not traced.
         reading: The five numbers to read first, for the trace of a probe; None for a run.
+        words: Words that each stage mended and broke; None without transcripts at two of its ends.
         references: Sections on calibration and signal.
         no_references: Why there are none; empty where there are some, or nothing was probed.
         no_speech: What both models write where nobody speaks; None for a run without such clips.
@@ -78,12 +82,14 @@ class Section:
 
     name: str
     state: str
+    advice: Advisories
     headline: str
     tiles: tuple[Tile, ...]
     verdicts: tuple[StageVerdict, ...]
     stages: StageTable
     changes: PrintedTable | None
     reading: PrintedTable | None
+    words: PrintedTable | None
     references: tuple[Part, ...]
     no_references: str
     no_speech: PrintedTable | None
@@ -112,6 +118,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
     return Section(
         name=name,
         state=_state(run),
+        advice=advisories(run),
         headline=headline(verdicts, run.unvisited or NO_READINGS)
         if reading is None
         else f"{reading.verdict} {reading.advice}".strip(),
@@ -120,6 +127,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         stages=stage_table(run),
         changes=changes,
         reading=None if reading is None else _reading_table(reading),
+        words=mended_words(run),
         references=references,
         no_references="" if references or run.probes.empty else NOT_MEASURED,
         no_speech=no_speech_table(run),
@@ -176,8 +184,11 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
     if measured:
         first, last = measured[0], measured[-1]
         at = f"at step {count(last.last_step)}"
-        for name, (label, digits) in TILES.items():
-            found, start = last.after.get(name), (first.before or first.after).get(name)
+        for statistic, (label, digits) in TILES.items():
+            before = first.before or first.after
+            name = form_read(statistic, before, last.after)
+            label = NAMES[name] if name != statistic else label
+            found, start = last.after.get(name), before.get(name)
             if found is not None:
                 was = "" if start is None else f"; from {number(start.value, digits)} at step {count(first.first_step)}"
                 over = groups_of(found.n_groups, "utterance")

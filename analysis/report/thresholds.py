@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from overlap.gates import READINESS, Question
@@ -19,7 +20,8 @@ class Thresholds:
 
     Attributes:
         top1_agreement: Least top-1 agreement to begin OPD: from here on every run so far ended OPD with fewer errors
-            than Base. The gates of the shipped recipes ask for more.
+            than Base. The gates of the shipped recipes ask for more. It is read without repeats, which loops cannot
+            flatter, where a run records that form.
         student_mass: Least mass of the student on the teacher's set, likewise.
         teacher_mass: Least mass of the teacher on the student's set, likewise.
         mapped_mass: Least mass on tokens that have a counterpart in the other vocabulary.
@@ -54,8 +56,20 @@ SOURCES = {
 }
 """Justification of each threshold in one line: evidence and source of its row."""
 
+WITHOUT_REPEATS = "top1_agreement.without_repeats"
+"""The form of agreement that loops cannot flatter."""
+SOURCES[WITHOUT_REPEATS] = SOURCES["top1_agreement"]
+
+
+def form_read(statistic: str, *numbers: Collection[str]) -> str:
+    """Return the form of a statistic that verdicts read: agreement without repeats where all of these have it."""
+    known = statistic == "top1_agreement" and all(WITHOUT_REPEATS in each for each in numbers)
+    return WITHOUT_REPEATS if known else statistic
+
+
 NAMES = {
     "top1_agreement": "top-1 agreement",
+    WITHOUT_REPEATS: "top-1 agreement without repeats",
     "student_mass": "student's mass on the teacher's set",
     "teacher_mass": "teacher's mass on the student's set",
     "student_mapped_mass": "student's mass on shared tokens",

@@ -18,7 +18,7 @@ from ..formatting import count, number
 from ..run.visits import said
 from .evidence_rows import collapse_rows, compare_with_threshold, context_rows, error_rows, mass_rows, sentence_of
 from .staging_study import gated_improvement
-from .thresholds import NAMES, Thresholds
+from .thresholds import NAMES, Thresholds, form_read
 from .verdict_types import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, groups_of
 
 
@@ -128,7 +128,8 @@ def _describe_worsened(facts: StageFacts) -> str:
 def _describe_change(facts: StageFacts) -> str:
     """Return the error rate and overlap before and after the stage; their intervals are in the table of stages."""
     parts = [] if facts.errors is None else [facts.errors.short()]
-    for name, digits in MOVED.items():
+    for statistic, digits in MOVED.items():
+        name = form_read(statistic, facts.before, facts.after)
         before, after = facts.before.get(name), facts.after.get(name)
         if before is not None and after is not None and facts.last_step > facts.first_step:
             parts.append(f"{NAMES[name]} {number(before.value, digits)} → {number(after.value, digits)}")
@@ -137,7 +138,10 @@ def _describe_change(facts: StageFacts) -> str:
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Is the pair ready for OPD after this stage?"
-    needed = [compare_with_threshold(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
+    needed = [
+        compare_with_threshold(facts.after, form_read(name, facts.after), at_least=getattr(thresholds, name))
+        for name in NEEDED
+    ]
     signs = collapse_rows(facts, thresholds)
     shared = [
         compare_with_threshold(facts.after, name, at_least=thresholds.mapped_mass)
@@ -180,7 +184,8 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
 def _cautious_levels(facts: StageFacts) -> list[str]:
     """Return levels that a cautious gate still waits for."""
     levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
-    more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
+    named = [(form_read(row.statistic, facts.after), row) for row in levels]
+    more = [f"{NAMES[name]} {row.bound}" for name, row in named if not facts.after[name].low >= row.level]
     if not more:
         return []
     least = "So far, every run that began OPD at these levels ended with fewer errors than Base."
@@ -190,7 +195,7 @@ def _cautious_levels(facts: StageFacts) -> list[str]:
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Did the error rate fall during OPD, without a collapse?"
     signs = [*collapse_rows(facts, thresholds), *mass_rows(facts, thresholds)]
-    overlap = [compare_with_threshold(facts.after, name) for name in NEEDED]
+    overlap = [compare_with_threshold(facts.after, form_read(name, facts.after)) for name in NEEDED]
     shown = [*error_rows(facts), *signs, *overlap, *context_rows(facts)]
     alarms = [sentence_of(row) for row in signs if row.standing is Standing.MISSED]
     errors = facts.errors

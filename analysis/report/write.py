@@ -46,7 +46,12 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the verdicts with their reasons and evidence, for machines."""
         runs = [
-            {"run": s.name, "verdict": s.headline, "stages": [plain(asdict(verdict)) for verdict in s.verdicts]}
+            {
+                "run": s.name,
+                "advisories": plain(asdict(s.advice)),
+                "verdict": s.headline,
+                "stages": [plain(asdict(verdict)) for verdict in s.verdicts],
+            }
             | ({} if s.reading is None else {"first_reading": plain(s.reading.frame.to_dict("records"))})
             for s in self.sections
         ]

@@ -17,6 +17,7 @@ ONCE = {
     "probes": (*_PLACE, "states", "statistic"),
     "no_speech": (*_PLACE, "model", "clip"),
     "probe_groups": (*_PLACE, "states", "field", "group", "statistic"),
+    "token_rules": (*_PLACE, "states", "rule", "other", "quantity"),
     "traces": (*_PLACE, "states", "id"),
     "transcripts": ("id",),
 }

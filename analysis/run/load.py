@@ -24,6 +24,7 @@ from .probe_output import read_probe
 from .probe_sums import read_probe_sums
 from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
 from .schema import read_resolved
+from .token_rules import read_token_rules
 from .traces import positions, read_traces
 from .visits import Visit, check_known, check_places, visits_of
 
@@ -127,7 +128,9 @@ class Run:
 
         Columns: `step`, `visit`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`,
         `language`, `speaker`; `words.errors`, `words.total` and their kinds after normalization, and likewise
-        `characters`; `normalizer` of the error counts, with its version. No rows if transcripts were not kept.
+        `characters`; `normalizer` of the error counts, with its version; where they were recorded, `finished` and
+        both texts as their errors are counted, `compared.reference` and `compared.text`. No rows if transcripts were
+        not kept.
 
         Raises:
             UserError: A file is damaged; names it and the columns.
@@ -234,6 +237,18 @@ class Run:
             UserError: A file is damaged; names it and the columns.
         """
         return read_traces(self.path / "traces", self.probes) if self.probed is None else self.probed
+
+    @cached_property
+    def token_rules(self) -> pd.DataFrame:
+        """What rules for single positions would keep at each probe, one row for each number, read at first access.
+
+        Columns as in `token_rules/*.parquet` of RUN_DIRECTORY.md. No rows if no panel was kept, as with a served
+        teacher.
+
+        Raises:
+            UserError: A file is damaged; names it and the columns.
+        """
+        return read_token_rules(self.path / "token_rules" if self.probed is None else None, self.probes)
 
     @cached_property
     def positions(self) -> pd.DataFrame:

@@ -358,6 +358,11 @@ class Transcript(Record):
     tokens: By[Integer] = optional("of mixed tokens instead")
     characters: By[Integer] = optional("likewise")
     normalizer: Text | None = optional("normalizer of the error counts, with its version")
+    finished: Boolean | None = optional("whether the transcript ends by itself, not at the limit on its length")
+    compared: By[Text] = optional(
+        "`reference` and `text` as their errors are counted: words or mixed tokens after normalization, separated by "
+        "spaces"
+    )
 
 
 class ProcessRecord(Record):

@@ -12,21 +12,20 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
+from ..advising import advisories
 from ..formatting import count, interval, number, plural, with_interval
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, RUN, said
 from ..stages.error_rates import with_counts, with_intervals
 from ..stages.probe_reading import funnel_of
+from .advice import LABEL, Lines, advice_lines
 from .plots import bar, columns, sparkline
 from .state import RunState
 
 PLOTTED = {"union_size": ("VUSS", 2), "top1_agreement": ("top-1", 3), "total_variation": ("TV", 3)}
 """Statistics of probes, with label and decimals."""
-LABEL = 8
-"""Columns of the names on the left."""
 BORDER = "│"
 """Separates stage names in a terminal without colors."""
-Lines = list[Text]
 
 
 def picture(state: RunState, width: int, height: int) -> Group:
@@ -38,6 +37,7 @@ def picture(state: RunState, width: int, height: int) -> Group:
         section
         for section in (
             _head(state, width),
+            advice_lines(advisories(state.run), state.run.path, width, height),
             _gate(state, width),
             _plots(state, width),
             _probe(state),

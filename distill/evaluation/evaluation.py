@@ -19,7 +19,7 @@ from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding
 from .by_ending import Ending, PartScore, by_ending
 from .scoring import UNITS, TranscriptScore, score_transcripts
-from .transcribe import Progress, Written, transcribe
+from .transcribe import Progress, Transcribed, transcribe
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: One for each utterance: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (as text, or None); and for words (mixed tokens if the normalizer requires them) and characters
-            after normalization, `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
-            `words.insertions`, `tokens.errors`, `characters.errors` and so on; `finished`: whether the transcript ends
-            by itself.
+            `speaker` (as text, or None), fields of groups as `groups.accent`; `finished` (whether the transcript ends
+            by itself), both texts as their errors are counted, `compared.reference` and `compared.text`; and for words
+            (mixed tokens if the normalizer requires them) and characters after normalization, `words.errors`,
+            `words.total`, `words.substitutions`, `words.deletions`, `words.insertions`, `tokens.errors`,
+            `characters.errors` and so on.
         endings: Error rates of the transcripts that end by themselves (`finished`) and of the others (`unfinished`).
         pieces: How long recordings were cut; None if they were not allowed.
     """
@@ -95,15 +96,16 @@ def evaluate(
     read = utterances if pieces is None else pieces.utterances
     written = transcribe(recognizer, source, read, decoding, batch_size=batch_size, progress=progress)
     written = written if pieces is None else joined(pieces, written)
-    texts, finished = {i: one.text for i, one in written.items()}, {i: one.finished for i, one in written.items()}
+    finished = {name: one.finished for name, one in written.items()}
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
+    texts = {name: one.text for name, one in written.items()}
     score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
     rows = [_row(u, written[u.id], score, place[u.id], groups) for u in utterances]
     return Evaluation(score, rows, by_ending(score, finished, speakers), pieces)
 
 
-def joined(pieces: Pieces, written: Mapping[str, Written]) -> dict[str, Written]:
+def joined(pieces: Pieces, written: Mapping[str, Transcribed]) -> dict[str, Transcribed]:
     """Return the transcripts of whole recordings; one ends by itself if all its pieces do.
 
     Args:
@@ -115,7 +117,7 @@ def joined(pieces: Pieces, written: Mapping[str, Written]) -> dict[str, Written]
         recording: all(written[name].finished for name in names if name in written)
         for recording, names in pieces.names.items()
     }
-    return {recording: Written(text, ended[recording]) for recording, text in texts.items()}
+    return {recording: Transcribed(text, ended[recording]) for recording, text in texts.items()}
 
 
 def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:
@@ -150,11 +152,12 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
 
 
 def _row(
-    utterance: Utterance, written: Written, score: TranscriptScore, i: int, groups: Sequence[str]
+    utterance: Utterance, written: Transcribed, score: TranscriptScore, i: int, groups: Sequence[str]
 ) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": written.text, "seconds": duration(utterance)}
     row |= {"language": utterance.language, "speaker": value_of(utterance, "speaker")}
     row |= {"finished": written.finished} | {f"groups.{field}": value_of(utterance, field) for field in groups}
+    row |= dict(zip(("compared.reference", "compared.text"), score.compared[i], strict=True))
     row["normalizer"] = f"{score.normalizer} {score.normalizer_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):

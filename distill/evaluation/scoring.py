@@ -103,6 +103,8 @@ class TranscriptScore:
         cer: Character error rate, spaces between words counted.
         rate: Which of `wer` and `mer` to report, by the normalizer.
         ids: Utterance ids, in the order of the counts.
+        compared: Reference and hypothesis of each utterance as `rate` counts them: words, or mixed tokens, after
+            normalization, separated by spaces.
         words: Edit counts in words, per utterance.
         mixed: Edit counts in mixed tokens, per utterance.
         characters: Edit counts in characters, per utterance.
@@ -120,6 +122,7 @@ class TranscriptScore:
     cer: ErrorRate
     rate: Literal["wer", "mer"]
     ids: tuple[str, ...]
+    compared: tuple[tuple[str, str], ...]
     words: EditCounts
     mixed: EditCounts
     characters: EditCounts
@@ -227,7 +230,8 @@ def score_transcripts(
     normal_hypotheses = _normalized(ids, raw_hypotheses, normalizer, side="hypothesis")
 
     words = _counts(jiwer.process_words, normal_references, normal_hypotheses)
-    mixed = _counts(jiwer.process_words, *(list(map(spaced, side)) for side in (normal_references, normal_hypotheses)))
+    apart = tuple(list(map(spaced, side)) for side in (normal_references, normal_hypotheses))
+    mixed = _counts(jiwer.process_words, *apart)
     characters = _counts(jiwer.process_characters, normal_references, normal_hypotheses)
     counts = {"wer": words, "mer": mixed, "cer": characters}
     named = _named(ids, speakers)
@@ -243,6 +247,9 @@ def score_transcripts(
         cer=rates["cer"],
         rate=normalizer.rate,
         ids=tuple(ids),
+        compared=tuple(
+            zip(*(apart if normalizer.rate == "mer" else (normal_references, normal_hypotheses)), strict=True)
+        ),
         words=words,
         mixed=mixed,
         characters=characters,

@@ -15,12 +15,12 @@ Progress = Callable[[int, int], None]
 """Called with (utterances done, utterances in all)."""
 
 
-class Written(NamedTuple):
-    """A transcript.
+class Transcribed(NamedTuple):
+    """What a model wrote for an utterance.
 
     Attributes:
-        text: What it says.
-        finished: Whether it ended by itself, not at the limit on its length.
+        text: The transcript.
+        finished: Whether it ends by itself, not at the limit on its length.
     """
 
     text: str
@@ -35,17 +35,17 @@ def transcribe(
     *,
     batch_size: int = 32,
     progress: Progress | None = None,
-) -> dict[str, Written]:
+) -> dict[str, Transcribed]:
     """Return transcripts by utterance id, in the order given."""
-    texts: dict[str, Written] = {}
+    found: dict[str, Transcribed] = {}
     decoding = with_token_limit(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
         written = write(recognizer, batch, decoding)
-        found = map(Written, recognizer.decode(written), written.finished.tolist())
-        texts.update(zip((u.id for u in batch.utterances), found, strict=True))
+        texts, finished = recognizer.decode(written), written.finished.cpu().tolist()
+        found.update(zip((u.id for u in batch.utterances), map(Transcribed, texts, finished), strict=True))
         if progress:
-            progress(len(texts), len(utterances))
-    return texts
+            progress(len(found), len(utterances))
+    return found
 
 
 def write(recognizer: Transcriber, batch: Batch, decoding: Decoding) -> Transcripts:

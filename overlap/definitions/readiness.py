@@ -62,8 +62,9 @@ class ReadinessLevel:
     Attributes:
         question: What the level answers.
         setting: Name of the recipe whose runs are the evidence, or `any` for what is advised for every pair.
-        statistic: Name as in `overlap.definitions`; `used` is the funnel's share and `student_mass.fall` how far
-            `student_mass` fell during a stage.
+        statistic: Name as in `overlap.definitions`; `used` is the funnel's share, `student_mass.fall` how far
+            `student_mass` fell during a stage, and `stop_density.fold` how many times lower than at its highest
+            `stop_density` is.
         side: Whether the statistic should be at least or at most the level.
         level: In the statistic's unit; for `student_size` and `teacher_size` in units of k.
         evidence: What the level rests on, in words.
@@ -224,6 +225,8 @@ def _collapse() -> Iterator[ReadinessLevel]:
     yield row(statistic="student_mass", level=0.4, evidence=far)
     yield row(statistic="top1_agreement", level=0.4, evidence=far)
     tail = "it fell by more with an objective without tail, one seed"
+    fold = "it fell 1,670-fold in a plain run that never ended; a change of written form moves it less than 3-fold"
+    yield row(statistic="stop_density.fold", side="at_most", level=10.0, evidence=fold, source="SimOPD; the demo")
     yield row(statistic="student_mass.fall", side="at_most", level=0.1, evidence=tail, n=1, source=_SPEECH)
 
 

@@ -16,7 +16,7 @@ from tests.pages.regions import ROOT
 RUN = ROOT / "notebooks" / "runs" / "demo"
 PICTURES = ROOT / "notebooks" / "figures"
 WIDTH = 6.5
-DPI = {"demo": 110, "dashboard": 60}
+DPI = {"demo": 110, "dashboard": 60, "termination": 60}
 LARGEST = 60_000
 """Bytes of a picture in `analysis/README.md`, at most."""
 

@@ -25,10 +25,13 @@ function drawDetail(state) {
     const reference = make("div", { className: "reference", id: "reference", dir: "auto" }, ...compared(row.ref, row.text ?? ""));
     parts.push(make("h4", { textContent: "Reference" }), reference);
   }
-  if (row.tok) parts.push(make("div", { id: "panel", "aria-live": "polite" }));
+  if (row.tok) parts.push(make("div", { id: "panel", "aria-live": "polite" }), make("div", { id: "heat" }));
   detail.replaceChildren(...parts);
   detail.scrollTop = 0;
-  if (row.tok?.length) showPosition(state, row, 0);
+  if (row.tok?.length) {
+    showPosition(state, row, 0);
+    drawHeat(state);
+  }
 }
 
 function drawTokens(state, row) {

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -86,13 +87,62 @@ def trace(step, visit, stage, states, name, generator, progress):
     }
 
 
+ENDINGS = (
+    ("end_of_text", "student", lambda n: 1.0 - 0.05 * n, 0.04),
+    ("student_end_likely.at_end", "student", lambda n: 0.9 - 0.02 * n, 0.05),
+    ("student_end_likely.at_end", "teacher", lambda n: 0.3 + 0.06 * n, 0.08),
+    ("student_end_mass", "student", lambda n: 0.2 - 0.02 * n, 0.01),
+    ("teacher_end_mass", "student", lambda n: 0.1, 0.01),
+    ("stop_density", "student", lambda n: 200.0 / (1 + n), 8.0),
+    ("stop_density", "teacher", lambda n: 60.0, 3.0),
+    ("repetition", "student", lambda n: 0.7 + 0.2 * n, 0.1),
+    ("repetition", "teacher", lambda n: 0.7, 0.02),
+)
+"""Statistics of the end: name, states, value at the n-th probe, half of the interval."""
+RULES = ("prune", "selectkd", "iw")
+
+
+def ending(probes, statistic, states, value, half):
+    """Rows of one statistic of the end, at each probe."""
+    rows = probes.loc[(probes["statistic"] == "union_size") & (probes["states"] == states)].reset_index(drop=True)
+    values = np.array([value(n) for n in range(len(rows))])
+    return rows.assign(statistic=statistic, value=values, low=values - half, high=values + half, n_positions=40)
+
+
+def rule_rows(step, visit, stage):
+    """A shadow panel of three rules."""
+    common = {"step": step, "visit": visit, "stage": stage, "states": "student", "standard_error": 0.01}
+    common |= {"n_positions": 1200, "n_groups": 40, "n_undefined": 0}
+    rows = []
+    for i, rule in enumerate(RULES):
+        for quantity, value in (("kept", 0.9 - 0.3 * i), ("weight", 0.8 - 0.1 * i)):
+            ends = {"value": value, "low": value - 0.05, "high": value + 0.05}
+            rows.append(common | {"rule": rule, "other": None, "quantity": quantity} | ends)
+        for j, other in enumerate(RULES[i + 1 :], start=i + 1):
+            for quantity, value in (("jaccard", 0.5 + 0.1 * j), ("spearman", -0.5 + 0.25 * (i + j))):
+                value = math.nan if (i, j, quantity) == (0, 2, "spearman") else value
+                ends = {"value": value, "low": value - 0.1, "high": value + 0.1}
+                rows.append(common | {"rule": rule, "other": other, "quantity": quantity} | ends)
+    return rows
+
+
+def apart(used, generator, number):
+    """How far the models are apart at each token, less from moment to moment."""
+    kl, ratio = generator.exponential(2.0 / (1 + number), len(used)), generator.integers(0, K + 1, len(used)) / K
+    values = {"forward_kl": kl, "overlap_ratio": ratio}
+    return {name: np.where(used, row, math.nan).tolist() for name, row in values.items()}
+
+
 def write_full_run(path):
     """A straight run with traces, a funnel that is not trivial, and gates that say what they read."""
     write_run(path)
     probes = pd.read_parquet(path / "probes/all.parquet")
     lost = probes.loc[probes["statistic"] == "funnel.used"].assign(statistic="funnel.truncated", value=5.0)
     lost = lost.loc[lost["step"] != 0]
-    pd.concat([probes, lost], ignore_index=True).to_parquet(path / "probes/all.parquet", index=False)
+    ends = [ending(probes, *one) for one in ENDINGS]
+    pd.concat([probes, lost, *ends], ignore_index=True).to_parquet(path / "probes/all.parquet", index=False)
+    (path / "token_rules").mkdir()
+    pd.DataFrame(rule_rows(300, 2, "on-policy")).to_parquet(path / "token_rules/step-000300.parquet", index=False)
     generator = np.random.default_rng(0)
     (path / "traces").mkdir()
     for number, (step, visit, stage) in enumerate(MOMENTS):
@@ -101,6 +151,8 @@ def write_full_run(path):
             for states in ("student", "teacher")
             for name in TEXTS
         ]
+        for row in rows:  # from a generator of their own: what is drawn above stays as it was
+            row |= apart(row["used"], np.random.default_rng([number, len(row["id"]), len(row["used"])]), number)
         pd.DataFrame(rows).to_parquet(path / "traces" / f"step-{step:06d}-{stage}.parquet", index=False)
     log = path / "decisions.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
@@ -132,3 +184,9 @@ def begun(tmp_path_factory):
         (path / f"{log}.jsonl").write_text("")
     (path / "probes/all.parquet").unlink()
     return load(path)
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """The run that the pages show."""
+    return load(Path(__file__).parents[3] / "notebooks" / "runs" / "demo")

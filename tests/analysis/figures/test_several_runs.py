@@ -123,6 +123,9 @@ OF_ONE = {
     "position_profile": ", each with its own ax=…",
     "mass_distribution": ", each with its own ax=…",
     "entropy_density": ", each with its own axes=…",
+    "shadow_rules": ", each with its own axes=…",
+    "termination": ", each with its own axes=…",
+    "token_heat_map": ", each with its own axes=…",
 }
 OF_SEVERAL = ("overlap_over_training", "wer_against_overlap")
 NOT_OF_RUNS = ("choose_trace", "strata_frames", "support_membership", "k_sweep", "temperature_sweep")

@@ -1,6 +1,8 @@
 """Runs with traces and transcripts for the report, made up: numbers are drawn, texts are nasty on purpose."""
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,3 +94,59 @@ def nasty(tmp_path):
         frame = pd.read_parquet(file)
         frame.assign(id=frame["id"] + SCRIPT, text=SCRIPT, reference=IMAGE).to_parquet(file, index=False)
     return path
+
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        message = "no Chromium: install it (apt-get install chromium) to test the report in a browser"
+        pytest.fail(message) if os.environ.get("CI_BROWSER") == "1" else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def view(chromium):
+    """Open a page and watch it: whatever it complains about or asks for fails the test at its end."""
+    seen, contexts = [], []
+
+    def go(path, **options):
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: seen.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
+        page.on("request", lambda request: seen.append(f"request: {request.url[:80]}") if asks(request) else None)
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    def asks(request):
+        return not request.url.startswith(("file:", "data:"))
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert seen == []
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Figures take most of the time of writing, and the pages of these tests are not about them."""
+    monkeypatch.setattr("analysis.report.html.pictures", lambda run: [])

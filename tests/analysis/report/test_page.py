@@ -1,8 +1,6 @@
 """The page in a browser: it needs Chromium, which the environment variable CI_BROWSER=1 makes a must."""
 
 import math
-import os
-import shutil
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,29 +9,6 @@ from analysis.report import write_report
 from analysis.report.pictures import Picture, data_uri
 from tests.analysis.report.conftest import SCRIPT, trace_frame, write_traced
 from tests.analysis.report.test_audio import tones
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        message = "no Chromium: install it (apt-get install chromium) to test the report in a browser"
-        pytest.fail(message) if os.environ.get("CI_BROWSER") == "1" else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,38 +24,6 @@ def report(folder):
         patch.setattr("analysis.report.html.pictures", lambda run: [Picture("A line", "It rises.", data_uri(figure))])
         write_report(write_traced(folder / "run", states=("student", "fixed")), folder / "report.html", clips=tones)
     return folder / "report.html"
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Figures take most of the time of writing, and the pages of these tests are not about them."""
-    monkeypatch.setattr("analysis.report.html.pictures", lambda run: [])
-
-
-@pytest.fixture
-def view(chromium):
-    """Open a page and watch it: whatever it complains about or asks for fails the test at its end."""
-    seen, contexts = [], []
-
-    def go(path, **options):
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: seen.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("request", lambda request: seen.append(f"request: {request.url[:80]}") if asks(request) else None)
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]")
-        return page
-
-    def asks(request):
-        return not request.url.startswith(("file:", "data:"))
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert seen == []
 
 
 def select(page, control, **choice):

@@ -10,6 +10,7 @@ from overlap import Estimate
 from overlap.gates import READINESS
 
 NAN, INF = math.nan, math.inf
+FORM = "top1_agreement.without_repeats"
 READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
 
 
@@ -271,3 +272,21 @@ def test_headlines():
     unsure = verdict(without(warm(), "repetition"))
     assert "ready for OPD after teacher data (step 200), but soundness measured in part. " in headline([unsure])
     assert headline([]) == "No stage can be judged yet: decisions.jsonl has no gate readings."
+
+
+def test_agreement_without_repeats_is_read_where_it_is_recorded_and_named():
+    looping = replace(warm(top1_agreement=0.97), after=numbers(**READY | {"top1_agreement": 0.97, FORM: 0.3}))
+    found = verdict(looping)
+    assert found.recommendation is Recommendation.WAIT
+    assert found.reasons[0].startswith("Top-1 agreement without repeats 0.300")
+    names = [row.name for row in found.evidence]
+    assert names.count("top-1 agreement without repeats") == 1
+    assert "top-1 agreement" in names  # beside it, not judged
+    ready = replace(warm(), after=numbers(**READY | {FORM: 0.9}))
+    assert verdict(ready).recommendation is Recommendation.GO
+    before = replace(ready, before=numbers(**{FORM: 0.2}))
+    assert "top-1 agreement without repeats 0.200 → 0.900" in verdict(before).moved
+    assert (
+        "top-1 agreement"
+        not in verdict(replace(ready, before=numbers(top1_agreement=0.2), after=numbers(**{FORM: 0.9}))).moved
+    )

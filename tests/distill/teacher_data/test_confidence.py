@@ -48,10 +48,9 @@ def served(server, served_models, top_logprobs=None):
 
 
 def test_texts_are_the_same_with_confidence_and_without(recognizer, source, utterances):
-    written = transcribe(recognizer, source, utterances, DECODING, batch_size=5)
-    texts = {name: one.text for name, one in written.items()}
+    alone = transcribe(recognizer, source, utterances, DECODING, batch_size=5)
     written = transcripts(recognizer, source.batch(utterances), DECODING)
-    assert [transcript.text for transcript in written] == list(texts.values())
+    assert [transcript.text for transcript in written] == [one.text for one in alone.values()]
 
 
 def test_confidence_is_the_mean_of_the_scores_without_blocked_tokens(recognizer, source, utterances):
