@@ -31,7 +31,7 @@ LARGEST = 3_000_000
 """Bytes of the run that is kept, at most."""
 
 FILES = ("visits.jsonl", "decisions.jsonl", "evaluations.jsonl", "round_trip.json")
-FOLDERS = ("probes", "token_rules", "traces", "transcripts")
+FOLDERS = ("probes", "signal", "calibration", "token_rules", "traces", "transcripts")
 CHANGED = ("probe.trace_utterances=40",)
 """How the recipe differs from the demo's: views position by position need more than its 16 utterances."""
 
