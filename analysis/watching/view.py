@@ -122,7 +122,8 @@ def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
     """Return one line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
     limits: dict[tuple[str, str], dict[str, float]] = {}
     for level in decision["levels"]:
-        if level["side"] in ("lowest", "highest") and level["states"]:
+        whole = level.get("group") is None  # probes have no readings of groups, which the reason names
+        if level["side"] in ("lowest", "highest") and level["states"] and whole:
             limits.setdefault((level["states"], level["statistic"]), {})[level["side"]] = level["level"]
     probes, lines = state.run.probes, []
     here = probes.loc[(probes["step"] == decision["step"]) & (probes["visit"] == decision["visit"])]
