@@ -15,7 +15,7 @@ from rich.text import Text
 from ..advising import advisories
 from ..formatting import count, interval, number, plural, with_interval
 from ..run.load import ERROR_RATES
-from ..run.visits import EXHAUSTED, RUN, said
+from ..run.visits import EXHAUSTED, GUARDED, RUN, said
 from ..stages.error_rates import with_counts, with_intervals
 from ..stages.probe_reading import funnel_of
 from .advice import LABEL, Lines, advice_lines
@@ -110,7 +110,7 @@ def _gate(state: RunState, width: int) -> Lines:
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
     color = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
-    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, before its gate opened
+    spent = last["gate"] in (EXHAUSTED, GUARDED)  # the stage was left, or the run ended, although no gate opened
     said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
     said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
     lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {color}"), where)]

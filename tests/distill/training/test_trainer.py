@@ -162,7 +162,7 @@ def test_a_stage_that_is_only_guarded_is_followed_by_the_next_when_its_steps_are
     result = train(Recipe.model_validate(mini), tmp_path / "run")
     assert result.outcome == "finished"
     (left,) = [row for row in rows(result.path, "decisions") if row["decision"] == "advance" and row["visit"] == 1]
-    assert left["gate"] == "collapse(union_size)"
+    assert left["gate"] == "guarded"
     assert left["reason"] == "the 4 steps of stage 'teacher data' are spent, and its gate only guards"
 
 
