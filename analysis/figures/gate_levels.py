@@ -24,7 +24,7 @@ def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], en
 
     Args:
         panel: Of one statistic, drawn already: a limit far away does not change its scale.
-        readings: Rows of `gate_readings` of that statistic; those of groups are left out, the curve is of all utterances.
+        readings: Rows of `gate_readings` of that statistic; those of groups are left out.
         visits: Of the run.
         end: Last training step.
     """
