@@ -44,8 +44,8 @@ def check_once(parts: Sequence[tuple[Path, pd.DataFrame]], key: Sequence[str], n
     if not again.any():
         return
     second = int(again.argmax())
-    alike = keys.astype(object).fillna("").eq(keys.astype(object).fillna("").iloc[second])
-    first = int(alike.all(axis=1).to_numpy(dtype=bool).argmax())
+    comparable = keys.astype(object).fillna("").to_numpy()
+    first = int((comparable == comparable[second]).all(axis=1).argmax())
     places = [(path, int(at) + 1) for path, frame in filled for at in frame.index]
     (earlier, before), (path, number) = places[first], places[second]
     what = ", ".join(f"{name} {value!r}" for name, value in keys.astype(object).iloc[second].items())

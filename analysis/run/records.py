@@ -138,9 +138,7 @@ class Decision(Place):
     """
 
     stage_step: Integer = needed("training steps of this visit")
-    gate: Text = needed(
-        "the gate; if none was read, `entry`, `exhausted`, `guarded` (a gate that never opens) and `run`"
-    )
+    gate: Text = needed("the gate; `entry`, `exhausted`, `guarded` (it never opens) and `run` if none was read")
     decision: Literal["stay", "advance", "fall_back", "abort", "stop", "end"] = needed(
         "what follows; `end` is the end of the run"
     )

@@ -14,8 +14,8 @@ from overlap.errors import UserError
 from .kinds import REMEDY
 
 EXHAUSTED, GUARDED, ENTRY, RUN = "exhausted", "guarded", "entry", "run"
-"""Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent and the gate has not opened, or
-it only guards; the stage has begun; the run ended."""
+"""Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent and the gate has not opened,
+or it only guards; the stage has begun; the run ended."""
 NO_GATE = (EXHAUSTED, GUARDED, ENTRY, RUN)
 
 

@@ -85,8 +85,8 @@ class NoSpeechReading:
 
     def __str__(self) -> str:
         about = (
-            "[ ]: 95 % intervals over clips; where all clips are alike, of words as a Poisson count, which holds if words "
-            f"come singly; words after the normalizer {self.rows[0]['normalizer']}"
+            "[ ]: 95 % intervals over clips; where all clips are alike, of words as a Poisson count, which holds if "
+            f"words come singly; words after the normalizer {self.rows[0]['normalizer']}"
         )
         return "\n".join([text_table(*self._table(), left=(0, 1)), about, *self._invented()])
 
