@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
+from overlap.estimates.distributed import gathered
 
-from ..checking.finding import counted, refuse_errors
+from ..checking.finding import counted, of_severity, refuse_errors
 from ..data.sampling import micro_batches
 from ..process_rank import warn_in_first_process_only
 from ..progress.display import observed
@@ -119,7 +120,9 @@ def _check(setup: Setup, output: Path, accelerator: Accelerator, observer: Obser
         observer.notice(str(one))
     if warned:
         observer.notice(f"checked before training: {counted(found)}; distill check shows all of it")
-    refuse_errors(found)
+    # Disk and memory are those of a machine: an error in one process must stop all.
+    errors = (one for part in gathered(of_severity(found, "error")) for one in part)
+    refuse_errors(list(dict.fromkeys(errors)))
 
 
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
