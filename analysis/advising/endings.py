@@ -48,10 +48,12 @@ def _ends(run: Run) -> Found:
         case _:
             fewest = fewest_utterances(Threshold("end_of_text", at_least=row.level))
             severity, title = Severity.NOTE, "It is not certain that enough transcripts end"
-            advice = (
-                f"Probe more utterances: even if all end, the interval lies above {row.level:g} from "
-                f"{count(fewest)} utterances on."
-            )
+            advice = "Probe more utterances."
+            if found.n_groups < fewest:
+                advice = (
+                    f"Probe more utterances: even if all end, the interval lies above {row.level:g} from "
+                    f"{count(fewest)} utterances on."
+                )
     return [Advisory("end_of_text", severity, title, reading.where, said, advice, found)]
 
 

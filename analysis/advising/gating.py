@@ -30,7 +30,7 @@ def _gate_of(run: Run, visit: Visit) -> Mapping[str, Any]:
 
 def can_open(settings: Mapping[str, Any]) -> bool:
     """Return whether a gate of a recipe can end its stage; one that only guards against a collapse cannot."""
-    members = [*(settings.get("gates") or ()), *filter(None, [settings.get("then")])]
+    members = [*(settings.get("gates") or ()), *filter(None, [settings.get("then"), settings.get("gate")])]
     if members:
         return any(can_open(member) for member in members)
     kind = KINDS.get(str(settings.get("type")))
@@ -110,6 +110,7 @@ def _missed(levels: pd.DataFrame, visit: Visit) -> str:
     last = rows.loc[rows["step"] == rows["step"].max()]
     missed = last.loc[~last["satisfied"].astype(bool)]
     words = [
+        f"{'' if pd.isna(row['group']) else row['group'] + ': '}"
         f"{row['statistic'] if row['states'] in (None, 'student') else '{states}.{statistic}'.format(**row)} "
         f"{number(float(row['bound']), 3)}, needed {SIGNS[row['side']]} {row['level']:g}"
         for row in missed.to_dict("records")

@@ -24,11 +24,12 @@ def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], en
 
     Args:
         panel: Of one statistic, drawn already: a limit far away does not change its scale.
-        readings: Rows of `gate_readings` of that statistic.
+        readings: Rows of `gate_readings` of that statistic; those of groups are left out.
         visits: Of the run.
         end: Last training step.
     """
-    for key, rows in readings.groupby(["visit", "side", "level"], sort=False):
+    whole = readings[readings["group"].isna()]
+    for key, rows in whole.groupby(["visit", "side", "level"], sort=False):
         number, side, level = cast(tuple[int, str, float], key)
         visit = visits[number]
         right = end if visit.ongoing else visit.last_step

@@ -36,8 +36,8 @@ def shadow_rules(
 ) -> NDArray[np.object_]:
     """Draw what rules for single positions would keep on the student's rollouts, and how alike their choices are.
 
-    On the left the share of positions that each rule keeps and its mean weight, with 95 % intervals over utterances. On
-    the right every two rules: below the diagonal the Jaccard index of the positions that they keep, above it the
+    Above the share of positions that each rule keeps and its mean weight, with 95 % intervals over utterances. Below
+    it every two rules: below the diagonal the Jaccard index of the positions that they keep, above it the
     Spearman correlation of their weights. Training does not use these numbers.
 
     Args:
@@ -56,12 +56,8 @@ def shadow_rules(
     rows = rows.loc[(rows["step"] == (rows["step"].iloc[-1] if len(rows) and step is None else step))]
     rows = rows.loc[rows["visit"] == rows["visit"].max()]
     names = list(dict.fromkeys(rows["rule"]))
-    narrow = width < 7  # side by side, numbers would not fit their cells
     if axes is None:
-        height = 0.26 * max(len(names), 4) + 1.5
-        shape = (2, 1, (width, 2 * height + 0.2)) if narrow else (1, 2, (width, height))
-        ratio: dict[str, Any] = {} if narrow else {"width_ratios": [1, 1.25]}
-        panels = new_panels(*shape, **ratio)
+        panels = new_panels(2, 1, (width, 2 * (0.26 * max(len(names), 4) + 1.6)))
     else:
         panels = given_panels(axes, 2, "one for shares and one for pairs")
     shares, pairs = panels

@@ -18,7 +18,7 @@ from overlap.gates import KINDS
 from ..formatting import count
 from ..inference.pairing import Rated, paired_with
 from ..run.load import ERROR_RATES, Run, normalizer_of
-from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit
+from ..run.visits import NO_GATE, Visit
 from ..stages.ends import rows_at_end, rows_at_start
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
@@ -70,6 +70,7 @@ def stage_facts(
                 outcome=visit.outcome,
                 start_evaluated=before is not None,
                 exhausted=visit.exhausted,
+                guarded=visit.guarded,
                 gated=visit.gated,
                 waiting=_waiting_reason(run, visit),
                 worsened=_worsened_statistics(changes, visit),
@@ -104,7 +105,7 @@ def _waiting_reason(run: Run, visit: Visit) -> str:
     if visit.decision == "advance" and not visit.exhausted:
         return ""
     mine = run.decisions.loc[run.decisions["visit"] == visit.number]
-    gates = mine.loc[~mine["gate"].isin((EXHAUSTED, ENTRY, RUN))]
+    gates = mine.loc[~mine["gate"].isin(NO_GATE)]
     stage = next(stage for stage in run.stages if stage["name"] == visit.stage)
     levels = gate_readings(run)
     levels = levels.loc[(levels["visit"] == visit.number) & levels["side"].isin(("at_least", "at_most", "best"))]

@@ -52,7 +52,8 @@ def no_speech_table(run: Run) -> PrintedTable | None:
     normalizers = ", ".join(sorted(set(run.no_speech_clips["normalizer"])))
     notes = [
         "Clips without speech: every word is invented. The teacher's are read once. Words after the normalizer "
-        f"{normalizers}. [ ]: over clips, bootstrap for words, exact where all clips are alike.",
+        f"{normalizers}. [ ]: 95 %, bootstrap over clips; where all clips are alike, of words as a Poisson "
+        "count, which holds if words come singly.",
     ]
     return PrintedTable(readings.reset_index(drop=True), heading, rows, notes, left=4)
 

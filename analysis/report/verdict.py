@@ -105,7 +105,7 @@ def _gate(facts: StageFacts) -> str:
     """Return the decision of the run's own gate, without repeating that the run ended."""
     if facts.decision == "end" and facts.outcome is not None:
         return f"The run {said(facts.outcome, facts.reason)}"
-    if facts.decision == "advance" and not facts.gated:
+    if facts.decision == "advance" and (facts.guarded or not facts.gated):
         return f"The stage was left at step {count(facts.last_step)}: {facts.reason}"
     if facts.exhausted:
         how = "The stage was left with its gate shut" if facts.decision == "advance" else "The run stopped"

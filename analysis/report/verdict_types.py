@@ -172,6 +172,7 @@ class StageFacts:
         baseline: Change of the error rate since the best end of an earlier stage; None if that is its own start.
         start_evaluated: Whether the weights that it began with were evaluated.
         exhausted: Whether its steps were spent before its gate opened.
+        guarded: Whether its steps were spent, and its gate only guards.
         gated: Whether a gate was read in it, as trainers without gates do not.
         waiting: The last reason of a gate that reads overlap and has not opened; else empty.
         worsened: Statistics that it worsened on recorded rollouts.
@@ -193,6 +194,7 @@ class StageFacts:
     baseline: ErrorChange | None = None
     start_evaluated: bool = False
     exhausted: bool = False
+    guarded: bool = False
     gated: bool = True
     waiting: str = ""
     worsened: tuple[Worsened, ...] = ()

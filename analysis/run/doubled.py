@@ -15,6 +15,9 @@ ONCE = {
     "decisions.jsonl": (*_PLACE, "gate", "decision"),
     "evaluations.jsonl": (*_PLACE, "set", "model"),
     "probes": (*_PLACE, "states", "statistic"),
+    "probe_sums": (*_PLACE, "states", "id", "statistic"),
+    "signal": (*_PLACE, "states", "statistic", "quantity"),
+    "calibration": (*_PLACE, "states", "model", "unit", "quantity", "bin"),
     "no_speech": (*_PLACE, "model", "clip"),
     "probe_groups": (*_PLACE, "states", "field", "group", "statistic"),
     "token_rules": (*_PLACE, "states", "rule", "other", "quantity"),
@@ -41,7 +44,8 @@ def check_once(parts: Sequence[tuple[Path, pd.DataFrame]], key: Sequence[str], n
     if not again.any():
         return
     second = int(again.argmax())
-    first = int((keys == keys.iloc[second]).all(axis=1).to_numpy(dtype=bool).argmax())
+    comparable = keys.astype(object).fillna("").to_numpy()
+    first = int((comparable == comparable[second]).all(axis=1).argmax())
     places = [(path, int(at) + 1) for path, frame in filled for at in frame.index]
     (earlier, before), (path, number) = places[first], places[second]
     what = ", ".join(f"{name} {value!r}" for name, value in keys.astype(object).iloc[second].items())

@@ -17,14 +17,13 @@ from overlap.errors import UserError
 from .against_references import of_one_probe, place_of_probe, read_against_references
 from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
-from .kinds import Integer, required
-from .no_speech import no_speech_readings, read_no_speech
-from .probe_groups import read_probe_groups
+from .kinds import Integer, Record, required
+from .no_speech import no_speech_readings
+from .per_probe import read_per_probe
 from .probe_output import read_probe
 from .probe_sums import read_probe_sums
-from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
+from .records import BegunVisit, Decision, Evaluation, Metric, NoSpeech, Probe, ProbeGroup, Rate, TokenRule, Transcript
 from .schema import read_resolved
-from .token_rules import read_token_rules
 from .traces import positions, read_traces
 from .visits import Visit, check_known, check_places, visits_of
 
@@ -173,7 +172,7 @@ class Run:
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        return read_no_speech(self.path / "no_speech" if self.probed is None else None, self.probes)
+        return self._per_probe("no_speech", NoSpeech)
 
     @cached_property
     def no_speech(self) -> pd.DataFrame:
@@ -209,6 +208,9 @@ class Run:
         """
         return self._against_references("calibration")
 
+    def _per_probe(self, name: str, record: type[Record]) -> pd.DataFrame:
+        return read_per_probe(self.path / name if self.probed is None else None, record, self.probes)
+
     def _against_references(self, name: str) -> pd.DataFrame:
         if self.probed is None:
             return read_against_references(self.path, name, self.probes)
@@ -224,7 +226,7 @@ class Run:
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        return read_probe_groups(self.path / "probe_groups" if self.probed is None else None, self.probes)
+        return self._per_probe("probe_groups", ProbeGroup)
 
     @cached_property
     def traces(self) -> pd.DataFrame:
@@ -248,7 +250,7 @@ class Run:
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        return read_token_rules(self.path / "token_rules" if self.probed is None else None, self.probes)
+        return self._per_probe("token_rules", TokenRule)
 
     @cached_property
     def positions(self) -> pd.DataFrame:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from .doubled import ONCE, check_once
 from .files import read_parquet
 from .kinds import Record, required
 
 
 def read_per_probe(
-    folder: Path | None, record: type[Record], probes: pd.DataFrame, texts: Sequence[str]
+    folder: Path | None, record: type[Record], probes: pd.DataFrame, texts: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Return the rows of all files of a folder in the order of the run.
 
@@ -23,14 +25,17 @@ def read_per_probe(
         texts: Columns with few values, which become categories.
 
     Raises:
-        UserError: A file is damaged; names it and the columns.
+        UserError: A file is damaged, or a row is there twice; names the files, and the columns or rows.
     """
     known = set(zip(probes["step"], probes["visit"], strict=True))
-    frames = []
-    for path in sorted(folder.glob("*.parquet")) if folder else ():
+    parts = []
+    for path in sorted(folder.glob("*.parquet")) if folder is not None else ():
         frame = read_parquet(path, required(record))
-        frames.append(frame[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]])
-    filled = [frame for frame in frames if len(frame)]
+        probed = [place in known for place in zip(frame["step"], frame["visit"], strict=True)]
+        parts.append((path, frame.loc[np.array(probed, dtype=bool)]))
+    if folder is not None:
+        check_once(parts, ONCE[folder.name])
+    filled = [frame for _, frame in parts if len(frame)]
     if not filled:
         return pd.DataFrame(columns=list(required(record)))
     joined = pd.concat(filled, ignore_index=True).astype(dict.fromkeys(texts, "category"))

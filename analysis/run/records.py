@@ -138,7 +138,7 @@ class Decision(Place):
     """
 
     stage_step: Integer = needed("training steps of this visit")
-    gate: Text = needed("the gate; `entry`, `exhausted` and `run` if no gate was read")
+    gate: Text = needed("the gate; `entry`, `exhausted`, `guarded` (it never opens) and `run` if none was read")
     decision: Literal["stay", "advance", "fall_back", "abort", "stop", "end"] = needed(
         "what follows; `end` is the end of the run"
     )
@@ -347,7 +347,6 @@ class Transcript(Record):
     seconds: Number | None = needed("of audio")
     language: Text | None = needed("from the manifest")
     speaker: Text | None = needed("from the manifest; intervals are over speakers if there are ten or more")
-    finished: Boolean | None = optional("whether the transcript ends by itself")
     groups: By[Text] = optional("the manifest's value of each field of `probe.groups`; null where it has none")
     character_errors: Integer = needed("of characters", alias="characters.errors")
     character_total: Integer = needed("likewise", alias="characters.total")

@@ -13,9 +13,10 @@ from overlap.errors import UserError
 
 from .kinds import REMEDY
 
-EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
-"""Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent, the stage has begun, the run
-ended."""
+EXHAUSTED, GUARDED, ENTRY, RUN = "exhausted", "guarded", "entry", "run"
+"""Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent and the gate has not opened,
+or it only guards; the stage has begun; the run ended."""
+NO_GATE = (EXHAUSTED, GUARDED, ENTRY, RUN)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Visit:
     def exhausted(self) -> bool:
         """Whether it was left because its steps were spent, before its gate opened if it has one."""
         return self.gate == EXHAUSTED
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it was left because its steps were spent, with a gate that only guards."""
+        return self.gate == GUARDED
 
     @property
     def why(self) -> str:
@@ -124,7 +130,7 @@ def _end(readings: pd.DataFrame) -> dict[str, Any]:
         "gate": str(chosen["gate"]),
         "reason": str(reason),
         "outcome": outcome,
-        "gated": not bool(readings["gate"].isin((EXHAUSTED, ENTRY, RUN)).all()),
+        "gated": not bool(readings["gate"].isin(NO_GATE).all()),
     }
 
 

@@ -13,7 +13,7 @@ from overlap.estimates.table_formatting import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import EXHAUSTED
+from ..run.visits import EXHAUSTED, GUARDED
 from .endings import ENDING_COLUMNS, ENDINGS, ending_rates, ending_text, endings_note, has_endings
 from .ends import rows_at_end
 from .error_rates import OVER, bootstrap_unit_text, evaluated
@@ -199,7 +199,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _why(row: dict[str, Any]) -> str:
     words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
-    if row["decision"] == "advance" and not row["gated"]:
+    if row["decision"] == "advance" and (not row["gated"] or row["gate"] == GUARDED):
         words = {"advance": "left: "}
     elif row["decision"] == "advance" and row["gate"] == EXHAUSTED:
         words = {"advance": "left with its gate shut: "}

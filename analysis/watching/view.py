@@ -15,7 +15,7 @@ from rich.text import Text
 from ..advising import advisories
 from ..formatting import count, interval, number, plural, with_interval
 from ..run.load import ERROR_RATES
-from ..run.visits import EXHAUSTED, RUN, said
+from ..run.visits import EXHAUSTED, GUARDED, RUN, said
 from ..stages.error_rates import with_counts, with_intervals
 from ..stages.probe_reading import funnel_of
 from .advice import LABEL, Lines, advice_lines
@@ -110,7 +110,7 @@ def _gate(state: RunState, width: int) -> Lines:
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
     color = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
-    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, before its gate opened
+    spent = last["gate"] in (EXHAUSTED, GUARDED)  # the stage was left, or the run ended, although no gate opened
     said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
     said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
     lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {color}"), where)]
@@ -122,7 +122,8 @@ def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
     """Return one line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
     limits: dict[tuple[str, str], dict[str, float]] = {}
     for level in decision["levels"]:
-        if level["side"] in ("lowest", "highest") and level["states"]:
+        whole = level.get("group") is None  # probes have no readings of groups, which the reason names
+        if level["side"] in ("lowest", "highest") and level["states"] and whole:
             limits.setdefault((level["states"], level["statistic"]), {})[level["side"]] = level["level"]
     probes, lines = state.run.probes, []
     here = probes.loc[(probes["step"] == decision["step"]) & (probes["visit"] == decision["visit"])]

@@ -90,7 +90,7 @@ def no_speech_clips(
         for i, make in enumerate(of_kind):
             name = f"{kind}-{i:03d}"
             audio = StoredAudio(f"{name} of {seconds:g} s, seed {seed}, {background}", size, partial(_encoded, make))
-            language = languages[len(clips) % len(languages)] if languages else None
+            language = languages[i % len(languages)] if languages else None
             utterance = Utterance(id=name, audio=audio, language=language)
             clips.append(NoSpeechClip(kind, utterance, n_samples / SAMPLING_RATE))
     return tuple(clips)

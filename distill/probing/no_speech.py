@@ -84,7 +84,10 @@ class NoSpeechReading:
         return lines
 
     def __str__(self) -> str:
-        about = f"[ ]: 95 % intervals over clips; words after the normalizer {self.rows[0]['normalizer']}"
+        about = (
+            "[ ]: 95 % intervals over clips; where all clips are alike, of words as a Poisson count, which holds if "
+            f"words come singly; words after the normalizer {self.rows[0]['normalizer']}"
+        )
         return "\n".join([text_table(*self._table(), left=(0, 1)), about, *self._invented()])
 
     def _repr_html_(self) -> str:

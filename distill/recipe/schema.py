@@ -203,6 +203,11 @@ class Recipe(Section):
         """All evaluation sets, that of `[evaluation]` first."""
         return () if self.evaluation is None else (self.evaluation, *self.further_evaluations)
 
+    @property
+    def probe_normalizer(self) -> NormalizerName:
+        """Under which transcripts of probes are read: that of `[evaluation]`, or the default one."""
+        return Evaluation.model_fields["normalizer"].default if self.evaluation is None else self.evaluation.normalizer
+
     def _check_evaluations(self) -> None:
         if self.further_evaluations and self.evaluation is None:
             raise UserError("further_evaluations: make one of these sets the main one, as [evaluation]")

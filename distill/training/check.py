@@ -10,7 +10,7 @@ from typing import Any
 from ..checking.attempts import Attempts
 from ..checking.finding import CheckFinding, counted, of_severity, worst_first
 from ..checking.memory import memory_bytes
-from ..checking.resources import check_measured_memory
+from ..checking.resources import MEMORY, check_measured_memory
 from ..data.data_sets import DataSets
 from ..models import Transcriber
 from ..process_rank import warn_in_first_process_only
@@ -81,7 +81,7 @@ def check_recipe(recipe: Recipe, output: Path, *, steps: bool = True, observer: 
                 watcher = observer or Observer()
                 costs = attempts.tried(STEPS_CHECK, rehearse, recipe, setup, accelerator, watcher)
         if costs is not None:
-            attempts.findings = [one for one in attempts.findings if one.check != "memory of the largest batch"]
+            attempts.findings = [one for one in attempts.findings if one.check != MEMORY]
             peaks = {cost.stage: cost.peak_gib for cost in costs.stages}
             total = memory_bytes(accelerator.device)
             attempts.run("memory", check_measured_memory, peaks, total, str(accelerator.device))

@@ -18,7 +18,6 @@ from ..data.groups import FieldGroups
 
 SIZE = "utterances"
 """Statistic of the row that every group has, also one that is too small for others."""
-_COUNTED = {"standard_error": math.nan, "low": math.nan, "high": math.nan, "n_undefined": 0}
 
 
 def group_rows(states: str, found: Sequence[GroupReadings], place: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -34,8 +33,8 @@ def group_rows(states: str, found: Sequence[GroupReadings], place: Mapping[str, 
         common = {**place, "states": states, "field": one.field}
         unnamed: dict[str | None, int] = {None: one.unnamed} if one.unnamed else {}
         for group, n in ({**one.sizes} | unnamed).items():
-            size = {"value": float(n), "n_positions": n, "n_groups": n}
-            rows.append({**common, "group": group, "statistic": SIZE, **size, **_COUNTED})
+            size = overlap.Estimate(float(n), math.nan, math.nan, math.nan, n, n)
+            rows.append({**common, "group": group, "statistic": SIZE, **size.to_dict()})
         for group, readings in one.groups.items():
             rows += [
                 {**common, "group": group, "statistic": name, **estimate.to_dict()}

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
+from overlap.estimates.distributed import gathered
 
-from ..checking.finding import counted, refuse_errors
+from ..checking.finding import counted, of_severity, refuse_errors
 from ..data.sampling import micro_batches
 from ..process_rank import warn_in_first_process_only
 from ..progress.display import observed
 from ..progress.observer import Observer
-from ..recipe import Recipe, TrackerName, load_recipe
+from ..recipe import Recipe, RecipeError, TrackerName, load_recipe
 from ..recipe.explaining import explain
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
@@ -68,8 +69,7 @@ def train(
         MissingExtraError: A tracker of the recipe is not installed.
         TrainingError: Loss or gradient stopped being finite.
     """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, overrides)
+    recipe = _valid(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
     with warn_in_first_process_only(), observed(observer, quiet=quiet) as watcher:
         accelerator = accelerator_for(recipe)
@@ -89,6 +89,25 @@ def train(
                 return Trainer(setup, run, accelerator, copying, TrainingState()).run()
 
 
+def _valid(recipe: Recipe) -> Recipe:
+    """Return the recipe; refuse one that its run directory could not give back.
+
+    `model_copy` of pydantic checks nothing. Such a run could be trained, but neither resumed nor read again.
+
+    Raises:
+        RecipeError: Says what does not fit together.
+    """
+    try:
+        Recipe.model_validate(recipe.model_dump(mode="json"))
+    except ValidationError as error:
+        problems = explain(error).replace("\n  ", "; ")
+        raise RecipeError(
+            f"the recipe was changed in Python and is not valid: {problems}; change it by "
+            "distill.load_recipe(path, overrides), which checks it"
+        ) from error
+    return recipe
+
+
 def _check(setup: Setup, output: Path, accelerator: Accelerator, observer: Observer) -> None:
     """Check a run in every process, which then all stop or go on; warnings are told.
 
@@ -101,7 +120,9 @@ def _check(setup: Setup, output: Path, accelerator: Accelerator, observer: Obser
         observer.notice(str(one))
     if warned:
         observer.notice(f"checked before training: {counted(found)}; distill check shows all of it")
-    refuse_errors(found)
+    # Disk and memory are those of a machine: an error in one process must stop all.
+    errors = (one for part in gathered(of_severity(found, "error")) for one in part)
+    refuse_errors(list(dict.fromkeys(errors)))
 
 
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from ..data.audio import AudioCache
+from ..data.batch import AudioSource
 from ..probing.no_speech import no_speech_reading
 from ..progress.observer import Observer
 from ..recipe import Decoding
@@ -16,6 +19,8 @@ class NoSpeechProbe:
     def __init__(self, setup: Setup, observer: Observer) -> None:
         self.setup = setup
         self.observer = observer
+        # Not the run's: its limit on seconds is of recordings, and clips would take the cache from them.
+        self._source = AudioSource(AudioCache(max_mib=0.0, max_seconds=math.inf))
         self._teachers: list[dict[str, Any]] | None = None
 
     def rows(self, decoding: Decoding) -> list[dict[str, Any]]:
@@ -29,10 +34,10 @@ class NoSpeechProbe:
             return []
         found = no_speech_reading(
             pair,
-            self.setup.source,
+            self._source,
             clips,
             decoding,
-            recipe.evaluation.normalizer if recipe.evaluation else "basic",
+            recipe.probe_normalizer,
             teachers=self._teachers,
             batch_size=recipe.probe.batch_size,
             progress=lambda done, total: self.observer.work("clips without speech", done, total),

@@ -46,7 +46,6 @@ from .reading_rows import calibration_rows, rule_rows, signal_rows
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
-DEFAULT_NORMALIZER: str = Evaluation.model_fields["normalizer"].default
 _ROLLOUTS = TypeAdapter(dict[str, tuple[list[Annotated[int, Field(ge=0)]], bool]])
 
 
@@ -126,7 +125,7 @@ class Monitor:
                 states=states,
                 recorded=recorded,
                 teacher_rollouts=self._teacher_rollouts if states != "teacher" else None,
-                normalizer=self._normalizer if states == "student" else None,
+                normalizer=self.setup.recipe.probe_normalizer if states == "student" else None,
                 batch_size=config.batch_size,
                 traced=config.trace_utterances if trace else 0,
             )
@@ -202,12 +201,6 @@ class Monitor:
             tree = {"teacher": found.to_dict()}
             write_atomically(self.run.path / ROUND_TRIP, dumps(tree, indent=2) + "\n")
         self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
-
-    @property
-    def _normalizer(self) -> str:
-        """Of the transcripts of probes: the evaluation's, or the default one."""
-        config = self.setup.recipe.evaluation
-        return DEFAULT_NORMALIZER if config is None else config.normalizer
 
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return traces with the errors that an evaluation would count in them; unchanged without an evaluation."""

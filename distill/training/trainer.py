@@ -243,7 +243,7 @@ class Trainer:
             only_guards = (
                 f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent, and its gate only guards"
             )
-            self._log("advance", only_guards, self.gate.name)
+            self._log("advance", only_guards, "guarded")
             self._leave_stage()
         elif self._is_out_of_steps():
             reason = (

@@ -95,16 +95,17 @@ class CalibrationReadings(Mapping[tuple[Model, Unit], Calibration]):
         found, reason = self.measured[model, "token"], self.reasons.get((model, "token"))
         if math.isnan(found.ece.value):
             return f"The {model}'s calibration is undefined: {reason or 'no token could be compared with a reference'}."
+        ece_value = found.ece.value
         gap, ece = found.confidence.value - found.accuracy.value, f"ECE {found.ece.shown(3)}"
         if math.isnan(found.ece.low):
             return f"The {model}'s calibration has no interval ({ece}): one cluster is too few."
         by_chance = f"{number(found.ece_if_calibrated, 3)} if it were calibrated"
         if found.ece.low <= found.ece_if_calibrated:
             verdict = "cannot be told from a calibrated model here"
-        elif gap > 0:
-            verdict = "is overconfident"
+        elif abs(gap) < ece_value / 2:
+            verdict = "is miscalibrated in both directions"
         else:
-            verdict = "is underconfident"
+            verdict = "is overconfident" if gap > 0 else "is underconfident"
         name = f"The {model}" if model == "student" else "The teacher, which reads the student's tokens,"
         certain = f"{found.overconfident_wrong.shown(1, 100)} % of tokens are wrong at a probability above"
         return (

@@ -148,9 +148,10 @@ class SignalReadings(Mapping[str, Signal]):
     @property
     def title(self) -> str:
         """What the table shows, with the unit of its intervals."""
-        n = counts(float(signal.auroc.n_groups or math.nan) for signal in self.signals.values())
+        n = [float(signal.auroc.n_groups) for signal in self.signals.values() if signal.auroc.n_groups]
+        over = f"{counts(n)} {self.over}" if n else self.over
         said = "signal: does a transcript's mean of a statistic tell right transcripts from wrong ones? "
-        said += f"95 % intervals over {n} {self.over}, verdicts Holm-corrected over {len(self.signals)} statistics, "
+        said += f"95 % intervals over {over}, verdicts Holm-corrected over {len(self.signals)} statistics, "
         said += f"errors under {self.normalizer}"
         return "; ".join([said, *(f"{name}: {reason}" for name, reason in self.reasons.items())])
 

@@ -69,7 +69,7 @@ def teacher() -> Path:
     overrides = [f"student.model={SOURCE}/models/whisper-tiny.en", "name=teacher"]
     recipe = arm("gated", overrides, data)
     stage = recipe.stages[0].model_copy(
-        update={"name": "adapted", "manifest": str(data / "teacher.jsonl"), "steps": 130, "lr": 3e-5}
+        update={"name": "adapted", "manifest": str(data / "teacher.jsonl"), "steps": 130, "lr": 3e-5, "gate": None}
     )
     student = recipe.student.model_copy(update={"keep_decoder_layers": None})
     update = {"student": student, "stages": (stage,), "teacher": None, "probe": None, "total_steps": None}

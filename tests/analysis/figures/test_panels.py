@@ -36,6 +36,8 @@ FIGURES = {
     "k_sweep": lambda run, **options: figures.k_sweep(swept(), "student_mass", **options),
     "temperature_sweep": lambda run, **options: figures.temperature_sweep(swept(), **options),
 }
+PANELS = {"overlap_over_training": 4, "vuss_decomposition": 2, "entropy_density": 4}
+PANELS |= {"termination": 5, "token_heat_map": 2, "shadow_rules": 2}
 WITHOUT_STATES = ("termination", "shadow_rules")
 OF_RUNS = [name for name in FIGURES if name not in ("support_membership", "k_sweep", "temperature_sweep")]
 
@@ -229,7 +231,7 @@ def test_the_last_trace_is_chosen(full):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_draws_where_it_is_told_and_leaves_settings_alone(full, name):
-    number = {"overlap_over_training": 4, "vuss_decomposition": 2, "entropy_density": 4}.get(name)
+    number = PANELS.get(name)
     figure, axes = plt.subplots(number or 1, 1)
     before = mpl.rcParams.copy()
     drawn = FIGURES[name](full, **({"axes": axes} if number else {"ax": axes}))

@@ -83,9 +83,7 @@ def test_tokens_have_the_color_of_their_divergence_and_of_overlap(full):
     assert [label.get_text() for label in kl.get_yticklabels()] == [
         "start, step 0", "after base, step 100", "after teacher data, step 200", "after on-policy, step 300",
     ]  # fmt: skip
-    assert [text.get_text() for text in kl.texts[:4]] == ["two", "␣two", "␣fiv…", "e"] or kl.texts[
-        0
-    ].get_text() == "two"
+    assert [text.get_text() for text in kl.texts[:4]] == ["two", "␣two", "␣fiv", "e"]
 
 
 def test_a_token_that_is_not_comparable_has_no_color_of_the_map(full):

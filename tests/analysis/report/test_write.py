@@ -93,7 +93,7 @@ def test_the_same_run_gives_the_same_page(traced, tmp_path):
 def test_figures_are_in_the_page(traced, page, drawn):
     found = page(traced)
     images = found.all("img")
-    assert len(images) == 7
+    assert len(images) == 8
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in images)
     for title in ("Overlap and error rate through the stages", "VUSS and its parts", "By class of token"):
         assert title in found.words
@@ -144,7 +144,8 @@ def test_escaping_in_markdown(nasty, tmp_path):
 def test_markdown_for_pull_requests(traced, tmp_path):
     report = write_report([traced], tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("# Support overlap\n\n## traced\n\n**The pair was not ready for OPD after teacher data")
+    assert text.startswith("# Support overlap\n\n## traced\n\n**Nothing to advise.** Checked: positions lost, ")
+    assert "\n\n**The pair was not ready for OPD after teacher data" in text
     assert "WER fell 50.0 → 15.0 % during on-policy training (on-policy, steps 200 to 300)" in text
     assert "needs a control run without it. Soundness not measured" in text
     assert "| stage | steps | WER % [95 %] |" in text

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis import load
+from analysis.run.kinds import required
 from analysis.run.probe_sums import group_sums
+from analysis.run.records import ProbeGroup
 from distill import Utterance, read_manifest, resume, train, write_manifest
 from distill.data.manifest import ManifestError
 from distill.recipe import Recipe
@@ -79,6 +81,7 @@ def test_every_probe_has_the_readings_of_each_large_group_and_the_sizes_of_all(w
     files = {path.name for path in (whole / "probes").iterdir()}
     assert {path.name for path in (whole / "probe_groups").iterdir()} == files
     groups = pd.concat([pd.read_parquet(path) for path in sorted((whole / "probe_groups").iterdir())])
+    assert list(groups.columns) == list(required(ProbeGroup))
     sizes = groups[(groups["statistic"] == "utterances") & (groups["field"] == "language")]
     for _, part in sizes.groupby(["step", "visit", "states"]):
         named = {group: value for group, value in zip(part["group"], part["value"], strict=True) if pd.notna(group)}

@@ -13,7 +13,7 @@ import distill.training.steps
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recognizer
 from distill.normalize import normalizer
-from distill.recipe import Recipe
+from distill.recipe import Recipe, RecipeError
 from distill.run.run_directory import RunDirectoryError
 from distill.scoring.pair import PairError
 from overlap.estimates.funnel import BINS
@@ -162,8 +162,16 @@ def test_a_stage_that_is_only_guarded_is_followed_by_the_next_when_its_steps_are
     result = train(Recipe.model_validate(mini), tmp_path / "run")
     assert result.outcome == "finished"
     (left,) = [row for row in rows(result.path, "decisions") if row["decision"] == "advance" and row["visit"] == 1]
-    assert left["gate"] == "collapse(union_size)"
+    assert left["gate"] == "guarded"
     assert left["reason"] == "the 4 steps of stage 'teacher data' are spent, and its gate only guards"
+
+
+def test_a_recipe_that_its_run_directory_could_not_give_back_is_refused(mini, tmp_path):
+    changed = Recipe.model_validate(mini).model_copy(update={"probe": None})
+    message = r"the recipe was changed in Python and is not valid: .*reads probes: add a \[probe\] table"
+    with pytest.raises(RecipeError, match=message):
+        train(changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_budget_of_the_run_ends_it_whatever_the_stages_have_left(mini, tmp_path):
