@@ -9,6 +9,7 @@ import pytest
 
 from analysis import load
 from analysis.report import write_report
+from analysis.run.doubled import check_once
 from overlap.errors import UserError
 from tests.analysis.conftest import read_lines, trace_rows, transcript_rows, write_lines, write_traces
 
@@ -61,6 +62,13 @@ def test_an_utterance_is_traced_once(straight, tmp_path):
     )
     with pytest.raises(UserError, match=re.escape(said)):
         write_report(straight, tmp_path / "report.md")
+
+
+def test_nulls_tell_rows_apart_as_values_do(tmp_path):
+    path = tmp_path / "rows.parquet"
+    frame = pd.DataFrame({"quantity": ["ece", "bin", "bin", "ece"], "bin": [None, 0.0, 1.0, None]})
+    with pytest.raises(UserError, match=r"row 4: quantity 'ece', bin .* is also in row 1;"):
+        check_once([(path, frame)], ("quantity", "bin"))
 
 
 def test_an_utterance_of_a_probe_is_there_once(tmp_path):

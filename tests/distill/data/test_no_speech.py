@@ -35,6 +35,8 @@ def test_a_seed_makes_the_same_clips_and_more_clips_keep_the_first():
     pairs = list(zip(samples(few), samples(other), strict=True))
     assert all((a != b).any() for a, b in pairs[1:])
     assert not np.concatenate(pairs[0]).any()  # the first silence is zeros
+    said = [no_speech_clips(n, 2, 0.5, languages=["German", "English"])[-1].utterance.language for n in (0, 1, 2)]
+    assert said == ["English"] * 3  # of the second noise, however many silences there are
 
 
 def test_levels_are_within_what_is_stated():

@@ -73,7 +73,8 @@ def test_readings_are_apart_by_model_and_kind():
 def test_a_run_keeps_the_transcripts_of_each_probe(mini, tmp_path):
     mini["stages"] = mini["stages"][:1]
     mini["stages"][0]["steps"] = 1
-    mini["probe"]["no_speech"] = {"silence": 1, "noise": 2, "clip_seconds": 0.5}
+    mini["probe"]["no_speech"] = {"silence": 1, "noise": 2, "clip_seconds": 6.0}
+    mini["audio"] = {"max_seconds": 5.0}  # of recordings, not of clips
     result = train(Recipe.model_validate(mini), tmp_path / "run")
     folder = result.path / "no_speech"
     assert {path.name for path in folder.iterdir()} == {path.name for path in (result.path / "probes").iterdir()}

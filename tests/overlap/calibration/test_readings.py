@@ -57,6 +57,14 @@ def test_the_sentence_says_in_which_direction(power, said):
     assert said in CalibrationReadings({("student", "token"): made(power)}, "utterances", "basic 2").sentence
 
 
+def test_errors_in_both_directions_are_no_direction():
+    said, right = np.tile([0.9, 0.9, 0.31, 0.31], 300), np.tile([1.0, 0.0, 1.0, 0.0], 300)
+    right[::20] = 1.0
+    found = calibration(Outcomes(said, right, np.repeat(np.arange(60), 20)), draws=200)
+    sentence = CalibrationReadings({("student", "token"): found}, "utterances", "basic 2").sentence
+    assert sentence.startswith("The student is miscalibrated in both directions: its probability of a token is 0.605")
+
+
 def test_the_sentence_and_the_table_say_why_nothing_is_known(both):
     assert "The teacher's calibration is undefined: the server did not list it." in both.sentence
     assert "teacher, tokens: the server did not list it" in both.title

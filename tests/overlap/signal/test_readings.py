@@ -72,6 +72,12 @@ def test_the_sentence_gives_the_verdict(made, verdict, said):
     assert said in found.sentence
 
 
+def test_the_title_names_no_number_where_nothing_is_defined():
+    title = readings(wrong=[0] * 8).title
+    assert "intervals over" in title
+    assert "–" not in title
+
+
 def test_the_sentence_says_why_the_teachers_word_is_not_known_and_which_statistics_tell():
     generator = np.random.default_rng(0)
     wrong = generator.poisson(0.9, 60)
