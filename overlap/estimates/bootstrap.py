@@ -144,7 +144,10 @@ def _slope(totals: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _deviating(table: np.ndarray, c: np.ndarray) -> np.ndarray:
     """Return the effective number of deviating clusters, ``[S]``: (Σ z²)² / Σ z⁴ of their contributions z; m if m of
     many deviate."""
-    squares = np.square((table * _slope(table.sum(0), c)[1]).sum(2))
+    contributions = (table * _slope(table.sum(0), c)[1]).sum(2)
+    # By a power of two, which is exact: fourth powers of tiny numbers would be 0.
+    largest = np.frexp(np.abs(contributions).max(0))[1]
+    squares = np.square(np.ldexp(contributions, -largest))
     return np.square(squares.sum(0)) / np.square(squares).sum(0)
 
 

@@ -27,10 +27,22 @@ FUNCTIONS |= {name: 1 for name in ("switch_changes", "stage_gains", "recipe_diff
 FUNCTIONS |= {name: 2 for name in ("error_rate_difference", "swap_test", "contrast", "mapsswe", "over_seeds")}
 FUNCTIONS |= {name: 2 for name in ("overlap_change", "token_gains", "stage_ends", "last_transcripts")}
 FUNCTIONS |= {name: 3 for name in ("gap_recovery", "change_at")}
-OTHERS = {"compare": 1, "gate_readings": 1, "load": 1, "load_many": 1, "stage_table": 1}
+OTHERS = {
+    "advisories": 1,
+    "calibration_table": 1,
+    "compare": 1,
+    "error_rates_by_group": 1,
+    "gate_readings": 1,
+    "load": 1,
+    "load_many": 1,
+    "overlap_by_group": 1,
+    "signal_table": 1,
+    "stage_table": 1,
+}
 
 
 OF_A_RUN = ("evaluated", "gate_readings", "stage_changes", "stage_table", "switch_changes")
+OF_A_RUN += ("advisories", "calibration_table", "error_rates_by_group", "overlap_by_group", "signal_table")
 RIGHT = {*((name, "a run") for name in OF_A_RUN), ("paired_effect", "a number of runs")}
 """Where the kind is what the function takes."""
 CASES = sorted({(name, kind) for name in (*FUNCTIONS, *OTHERS) for kind in WRONG} - RIGHT)

@@ -102,7 +102,7 @@ class TestProbe:
         assert len(result.traces) == 1
         assert result.to_dict()["manifest"] == str(manifests["probe"])
         page = result._repr_html_()
-        assert page.count("<table>") == 5  # one vocabulary, no bounds, and the panel of rules
+        assert page.count("<table>") == 7  # one vocabulary, no bounds; the panel of rules, signal and calibration
         assert "top1_agreement" in page
         assert str(manifests["probe"]) in page
 
@@ -178,7 +178,7 @@ class TestEvaluate:
         found.write(tmp_path / "function.parquet")
         ours, theirs = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("function", "verb"))
         pd.testing.assert_frame_equal(ours, theirs)
-        assert str(found) == str(found.score)
+        assert str(found).startswith(f"{found.score}\nfinished: ")
 
     def test_doubtful_labels_are_said_once_and_scored_plain(self, pair, manifests):
         timed = [replace(u, text=f"<|0.00|> {u.text}<|1.00|>") for u in distill.read_manifest(manifests["test"])]

@@ -101,7 +101,8 @@ def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teache
     code, out, _ = run("probe", *arguments, "--json", capsys=capsys)
     tree = json.loads(out)
     reading = tree["first_reading"]
-    assert closing.rstrip().endswith(f"{reading['verdict']}\n{reading['advice']}".rstrip())
+    assert f"{reading['verdict']}\n{reading['advice']}".rstrip() in closing
+    assert closing.index("signal: ") < closing.index("calibration")
     probed = load(tmp_path / "trace.parquet")
     found = probed.probes.set_index("statistic")
     for name, estimate in tree["summary"]["estimates"].items():

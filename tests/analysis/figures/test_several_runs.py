@@ -124,6 +124,8 @@ OF_ONE = {
     "mass_distribution": ", each with its own ax=…",
     "entropy_density": ", each with its own axes=…",
     "shadow_rules": ", each with its own axes=…",
+    "reliability": ", each with its own axes=…",
+    "signal_over_training": ", each with its own ax=…",
     "termination": ", each with its own axes=…",
     "token_heat_map": ", each with its own axes=…",
 }

@@ -93,7 +93,7 @@ def test_the_same_run_gives_the_same_page(traced, tmp_path):
 def test_figures_are_in_the_page(traced, page, drawn):
     found = page(traced)
     images = found.all("img")
-    assert len(images) == 8
+    assert len(images) == 9
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in images)
     for title in ("Overlap and error rate through the stages", "VUSS and its parts", "By class of token"):
         assert title in found.words
