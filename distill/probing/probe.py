@@ -13,7 +13,7 @@ import overlap
 from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
 from overlap.estimates.first_reading import FirstReading
-from overlap.estimates.group_sums import GroupSums, Key
+from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.sequences import sequence_values, stop_density_sums
 from overlap.estimates.summary import estimate
 from overlap.version import DISTRIBUTION, SCHEMA, __version__
@@ -74,7 +74,7 @@ class StateProbe:
     forms: Mapping[str, overlap.Estimate] = field(default_factory=dict)
     panel: ShadowPanel | None = None
     sums: GroupSums = field(default_factory=lambda: GroupSums.empty(()))
-    recordings: Mapping[Key, Key] = field(default_factory=dict)
+    recordings: Mapping[str, str] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=Ranges)
     references: ReferenceReading | None = None
 
@@ -115,7 +115,7 @@ def probe(
     recorded: Rollouts | None = None,
     teacher_rollouts: Rollouts | None = None,
     normalizer: str | None = None,
-    recordings: Mapping[Key, Key] | None = None,
+    recordings: Mapping[str, str] | None = None,
     batch_size: int = 32,
     traced: int = 0,
     progress: Progress | None = None,
@@ -182,7 +182,7 @@ def probe(
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
-    clusters = [str(recordings.get(name, name)) for name in rollouts]
+    clusters = [recordings.get(name, name) for name in rollouts]
     panel = _panel(RuleInputs.joined(read_by_rules), clusters) if read_by_rules else None
     kept = GroupSums.side_by_side([sums.sums(), of_sequences])
     references = None if against is None else against.reading(kept)

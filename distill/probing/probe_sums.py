@@ -9,7 +9,7 @@ from torch import Tensor
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
-from overlap.estimates.group_sums import GroupSums, Key
+from overlap.estimates.group_sums import GroupSums
 from overlap.statistics.forms import form_estimates, form_masks, form_sums
 
 from ..recipe.gate_statistics import ENDS, UNDECIDED
@@ -25,7 +25,7 @@ class ProbeSums:
         recordings: The recording of each utterance that is a piece of one: intervals are over recordings.
     """
 
-    def __init__(self, k: int, states: str, recordings: Mapping[Key, Key] | None = None) -> None:
+    def __init__(self, k: int, states: str, recordings: Mapping[str, str] | None = None) -> None:
         self._k, self._states, self._recordings = k, states, recordings or {}
         self._exact: list[GroupSums] = []
         self._ends: list[tuple[GroupSums, GroupSums]] = []

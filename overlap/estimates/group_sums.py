@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +156,7 @@ class GroupSums:
         kept = tuple(self.keys[i] for i in at)
         return GroupSums(self.names, kept, self.sums[at], self.counts[at], self.undefined[at])
 
-    def regrouped(self, of: Mapping[Key, Key]) -> "GroupSums":
+    def regrouped(self, of: Mapping[Any, Key]) -> "GroupSums":
         """Add up groups that belong together, so that intervals are over what these are parts of.
 
         Args:

@@ -62,7 +62,7 @@ def probed(pair, utterances, **more):
 
 
 def by_recording(sums, name):
-    """Number of recordings with a statistic, its average, and the standard error over recordings, from sums of pieces."""
+    """Number of recordings with a statistic, its average, and its standard error over recordings."""
     column, found = sums.names.index(name), {}
     for key, x, n in zip(sums.keys, sums.sums[:, column], sums.counts[:, column], strict=True):
         before = found.get(key.split("#")[0], (0.0, 0))
@@ -120,7 +120,7 @@ def test_what_has_no_reference_is_counted(pair, recordings):
     assert "the manifest has no texts" in str(none)
 
 
-def test_a_damaged_long_recording_is_dropped_where_that_is_wanted(recordings, tmp_path):
+def test_a_damaged_long_recording_is_dropped_where_that_is_wanted(pair, recordings, tmp_path, monkeypatch):
     wave = load_audio(recordings[1])
     wave[500:600] = np.nan
     soundfile.write(tmp_path / "nan.wav", np.tile(wave, 3), 16_000, subtype="FLOAT")
@@ -142,6 +142,13 @@ def test_a_damaged_long_recording_is_dropped_where_that_is_wanted(recordings, tm
     tree = json.loads((tmp_path / "out.summary.json").read_text())["long_recordings"]
     assert (tree["n_cut"], tree["n_pieces"], tree["n_pause"], tree["n_window"]) == (1, 2, 0, 1)
     assert [bool(one.text) for one in made.stitched] == [False, True]
+    # A teacher's own window, which the damaged recording need not fit.
+    monkeypatch.setattr(pair.student, "limits", replace(pair.student.limits, window_seconds=WINDOW))
+    asked = {"long": True, "filters": filters, "quiet": True}
+    windowed = distill.transcribe(pair.student, tmp_path / "set.jsonl", tmp_path / "window.jsonl", **asked)
+    assert [one.text for one in windowed.kept] == [one.text for one in made.kept]
+    with pytest.raises(distill.TeacherDataError, match="nothing is left: 0 of 1 .*unusable_audio 1"):
+        distill.transcribe(pair.student, [broken], tmp_path / "none.jsonl", **asked)
 
 
 def test_the_file_of_traces_says_what_it_lacks(capsys):
