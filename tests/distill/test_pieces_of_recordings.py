@@ -143,11 +143,12 @@ def test_a_damaged_long_recording_is_dropped_where_that_is_wanted(pair, recordin
     assert (tree["n_cut"], tree["n_pieces"], tree["n_pause"], tree["n_window"]) == (1, 2, 0, 1)
     assert [bool(one.text) for one in made.stitched] == [False, True]
     # A teacher's own window, which the damaged recording need not fit.
-    monkeypatch.setattr(pair.student, "limits", replace(pair.student.limits, window_seconds=WINDOW))
+    limits = replace(pair.student.limits, window_seconds=WINDOW)
+    monkeypatch.setattr(type(pair.student), "limits", property(lambda _: limits))
     asked = {"long": True, "filters": filters, "quiet": True}
     windowed = distill.transcribe(pair.student, tmp_path / "set.jsonl", tmp_path / "window.jsonl", **asked)
     assert [one.text for one in windowed.kept] == [one.text for one in made.kept]
-    with pytest.raises(distill.TeacherDataError, match="nothing is left: 0 of 1 .*unusable_audio 1"):
+    with pytest.raises(distill.TeacherDataError, match=r"nothing is left: 0 of 1 .*unusable_audio 1"):
         distill.transcribe(pair.student, [broken], tmp_path / "none.jsonl", **asked)
 
 
