@@ -62,11 +62,12 @@ def probe(
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
         long: Cut recordings that are longer than `max_seconds` or a model's window at pauses (extra `long`), probe
-            the pieces, and break the statistics down by window.
+            the pieces, and break the statistics down by window. Intervals are over recordings. Signal and calibration
+            leave out recordings that are cut, because their pieces have no reference text.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
         no_speech: Clips of silence and noise that both models transcribe; None reads none.
-        groups: Fields of the manifest, such as `language`: every value with at least 20 utterances gets all readings of
-            its own, see `ProbeResult.groups`.
+        groups: Fields of the manifest, such as `language`: every value with at least 20 utterances (if they are cut,
+            recordings) gets all readings of its own, see `ProbeResult.groups`.
         observer: Is told of progress.
         quiet: Without an observer, show none.
 
@@ -87,14 +88,18 @@ def probe(
     pair = resolve_pair(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
-    pieces = None
-    if long:
-        pieces = in_pieces(data.sets[0], longest_piece((pair.student, pair.teacher), max_seconds))
-        data = replace(data, sets=(pieces.utterances,))
-    utterances = data.checked_one(pair.student, pair.teacher)
-    clips = checked_clips(no_speech or NoSpeech(), utterances, (pair.student, pair.teacher), "no_speech")
+    pieces, recordings = None, data.sets[0]
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     with observed(observer, quiet=quiet) as watcher:
+        if long:
+            pieces = in_pieces(
+                recordings,
+                longest_piece((pair.student, pair.teacher), max_seconds),
+                progress=lambda done, total: watcher.work("finding pauses", done, total),
+            )
+            data = replace(data, sets=(pieces.utterances,))
+        utterances = data.checked_one(pair.student, pair.teacher)
+        clips = checked_clips(no_speech or NoSpeech(), utterances, (pair.student, pair.teacher), "no_speech")
         probed = probes.probe(
             pair,
             source,
@@ -102,6 +107,7 @@ def probe(
             support.model_copy(update={"k": pair.k}),
             decoding,
             normalizer=normalizer,
+            recordings={} if pieces is None else pieces.recording_of,
             batch_size=batch_size,
             traced=len(utterances) if traced is None else traced,
             progress=lambda done, total: watcher.work("probing", done, total),
@@ -132,6 +138,7 @@ def probe(
         sources["teacher_url"] = pair.server.client.url
         if (cache := pair.server.cache) is not None:
             cached = cache.hits, cache.hits + cache.misses
-    by_group = readings_by_group(probed, [groups_by(utterances, field) for field in groups])
+    grouped = utterances if pieces is None else pieces.recordings
+    by_group = readings_by_group(probed, [groups_by(grouped, field) for field in groups])
     references = {u.id: u.text for u in utterances}
     return ProbeResult(sources, probed, trip, references, cached, by_group, without_speech, strata)

@@ -82,4 +82,5 @@ def transcribe(
             long=long,
             normalizer=normalizer,
             progress=lambda done, total: watcher.work("transcribing", done, total),
+            cutting=lambda done, total: watcher.work("finding pauses", done, total),
         )

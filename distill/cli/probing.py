@@ -71,8 +71,10 @@ def probe(
         max_utterances: Use only the first ones; the default is all, or 8 for a preflight.
         max_seconds: Longer utterances are refused.
         long: Cut recordings that are longer than --max-seconds or a model's window at pauses, probe the pieces, and
-            break the statistics down by window: first, middle, last. It needs the extra "long".
-        output: Parquet file for traces, one row per utterance; distill report and analysis.load read it.
+            break the statistics down by window: first, middle, last. Intervals are over recordings; signal and
+            calibration leave out recordings that are cut. It needs the extra "long".
+        output: Parquet file for traces, one row per utterance; distill report and analysis.load read it. It has no
+            groups, windows or clips without speech: these are printed, and --json has them.
         teacher_url: A server (vLLM, SGLang) that runs the teacher. Statistics that cannot be computed from its top-m
             tokens are reported as lower and upper bounds.
         server: Settings of the server's requests.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from overlap.errors import UserError
+from overlap.estimates.number_formatting import plural
 
 from ..models import Transcriber
 from ..models.base import SAMPLING_RATE
@@ -96,20 +98,24 @@ class Pieces:
             its place in the field `piece`.
         names: Ids of the pieces of every recording, by its id; of an utterance that fits, its own id.
         n_cut: Recordings that were cut.
-        n_window: Pieces that end in the middle of speech.
+        n_pause: Cuts at pauses.
+        n_window: Cuts in the middle of speech.
         n_silent: Pieces without speech, which are left out.
         silent_seconds: Their duration together.
         longest: The longest piece allowed, in seconds.
+        unreadable: Ids of long recordings that cannot be decoded and are left whole.
     """
 
     recordings: tuple[Utterance, ...]
     utterances: tuple[Utterance, ...]
     names: Mapping[str, tuple[str, ...]]
     n_cut: int
+    n_pause: int
     n_window: int
     n_silent: int
     silent_seconds: float
     longest: float
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def n_pieces(self) -> int:
@@ -120,6 +126,21 @@ class Pieces:
     def places(self) -> dict[str, tuple[int, int]]:
         """Number, from 0, and count of the pieces of its recording, by id of what models read."""
         return {name: (i, len(names)) for names in self.names.values() for i, name in enumerate(names)}
+
+    @property
+    def recording_of(self) -> dict[str, str]:
+        """The recording of each piece; utterances that fit are not in it."""
+        return {name: recording for recording, names in self.names.items() for name in names if name != recording}
+
+    @property
+    def n_with_text(self) -> int:
+        """Recordings that have a text."""
+        return sum(recording.text is not None for recording in self.recordings)
+
+    @property
+    def n_without_reference(self) -> int:
+        """Recordings whose text is no reference for what models read, because they were cut."""
+        return sum(one.text is not None and self.names[one.id] != (one.id,) for one in self.recordings)
 
     def stitched(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Return the transcript of every recording: those of its pieces in order, with spaces between.
@@ -141,19 +162,19 @@ class Pieces:
             return ""
         said = (
             f"{self.n_cut:,} of {len(self.recordings):,} recordings are longer than {self.longest:g} s and were cut "
-            f"into {self.n_pieces:,} pieces at pauses"
+            f"into {self.n_pieces:,} pieces: {self.n_pause:,} {plural('cut', self.n_pause)} at pauses"
         )
         if self.n_window:
-            said += (
-                f"; {self.n_window:,} of the cuts are in the middle of speech without a pause, where a word may be lost"
-            )
+            said += f", {self.n_window:,} in the middle of speech without a pause, where a word may be lost"
         if self.n_silent:
             said += f"; {self.n_silent:,} more without speech, {self.silent_seconds:.1f} s, were left out"
+        if self.unreadable:
+            said += f"; {len(self.unreadable):,} more cannot be decoded and were not cut"
         return said
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON can hold them."""
-        counted = ("n_cut", "n_pieces", "n_window", "n_silent", "silent_seconds", "longest")
+        counted = ("n_cut", "n_pieces", "n_pause", "n_window", "n_silent", "silent_seconds", "longest")
         return {"n_recordings": len(self.recordings), **{name: getattr(self, name) for name in counted}}
 
 
@@ -169,17 +190,22 @@ def longest_piece(models: Iterable[Transcriber], max_seconds: float) -> float:
 
 
 def in_pieces(
-    utterances: Sequence[Utterance], longest: float, *, progress: Callable[[int, int], None] | None = None
+    utterances: Sequence[Utterance],
+    longest: float,
+    *,
+    keep_unreadable: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Pieces:
     """Cut the recordings of a set that are longer than a limit.
 
     Args:
         utterances: The set; those without audio, or whose audio cannot be opened, stay as they are.
         longest: The limit in seconds.
+        keep_unreadable: Leave a long recording whole if it cannot be decoded, for a caller that drops it.
         progress: Called with recordings done and all that are to be cut.
 
     Raises:
-        AudioError: A long recording that cannot be decoded.
+        AudioError: A long recording that cannot be decoded, unless such ones are kept.
         MissingExtraError: There are long recordings, and the extra `long` is not installed.
         UserError: No utterance or piece is left, or a limit below a second.
     """
@@ -191,18 +217,26 @@ def in_pieces(
     long = {i for i, length in enumerate(seconds) if length > longest}
     read: list[Utterance] = []
     names: dict[str, tuple[str, ...]] = {}
-    n_window = n_silent = done = 0
+    counts: Counter[Ends] = Counter()
+    unreadable: set[str] = set()
+    n_silent = done = 0
     silent_seconds = 0.0
     for i, utterance in enumerate(utterances):
         parts: list[Utterance] = [utterance]
         if i in long:
-            waveform = load_audio(utterance, sampling_rate=SAMPLING_RATE, max_seconds=math.inf)
-            found = cuts(seconds[i], speech_in(waveform), longest - SPARE_SECONDS)
-            spoken = [cut for cut in found if cut.has_speech]
-            silent_seconds += sum(cut.end - cut.begin for cut in found if not cut.has_speech)
-            n_silent += len(found) - len(spoken)
-            n_window += sum(cut.ends == "window" for cut in spoken)
-            parts = [_piece(utterance, cut, number, len(spoken)) for number, cut in enumerate(spoken)]
+            try:
+                waveform = load_audio(utterance, sampling_rate=SAMPLING_RATE, max_seconds=math.inf)
+            except AudioError:
+                if not keep_unreadable:
+                    raise
+                unreadable.add(utterance.id)
+            else:
+                found = cuts(seconds[i], speech_in(waveform), longest - SPARE_SECONDS)
+                spoken = [cut for cut in found if cut.has_speech]
+                silent_seconds += sum(cut.end - cut.begin for cut in found if not cut.has_speech)
+                n_silent += len(found) - len(spoken)
+                counts.update(cut.ends for cut in found)
+                parts = [_piece(utterance, cut, number, len(spoken)) for number, cut in enumerate(spoken)]
             done += 1
             if progress:
                 progress(done, len(long))
@@ -210,7 +244,18 @@ def in_pieces(
         read += parts
     if not read:
         raise UserError("no recording has speech, so nothing is left to transcribe; check the audio")
-    return Pieces(tuple(utterances), tuple(read), names, len(long), n_window, n_silent, silent_seconds, longest)
+    return Pieces(
+        tuple(utterances),
+        tuple(read),
+        names,
+        len(long) - len(unreadable),
+        counts["pause"],
+        counts["window"],
+        n_silent,
+        silent_seconds,
+        longest,
+        frozenset(unreadable),
+    )
 
 
 def _piece(recording: Utterance, cut: Cut, number: int, count: int) -> Utterance:

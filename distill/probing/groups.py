@@ -17,8 +17,8 @@ def readings_by_group(probed: StateProbe, fields: Sequence[FieldGroups]) -> tupl
 
     Args:
         probed: On one kind of states.
-        fields: Groups of the probed utterances.
+        fields: Groups of the probed utterances; where these are pieces, of their recordings.
     """
     names = [name for name in probed.sums.names if name in probed.readings]
-    sums = probed.sums.chosen({name: name for name in names})
+    sums = probed.sums.chosen({name: name for name in names}).regrouped(probed.recordings)
     return tuple(group_readings(sums, one.values, one.field, least=one.least, ranges=probed.ranges) for one in fields)

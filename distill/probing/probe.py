@@ -57,6 +57,8 @@ class StateProbe:
         panel: What rules that weight single positions would keep; on the student's states with a local teacher only.
         sums: Sums and counts of all `readings` by utterance id; every utterance is there. With `references` also of
             the error rate.
+        recordings: The recording of each utterance that is a piece of one. All intervals are over recordings; `sums`
+            are not yet added up by recording.
         ranges: Limits of the statistics.
         references: What the transcripts say against reference texts; None if nobody asked, or there are no texts.
     """
@@ -72,6 +74,7 @@ class StateProbe:
     forms: Mapping[str, overlap.Estimate] = field(default_factory=dict)
     panel: ShadowPanel | None = None
     sums: GroupSums = field(default_factory=lambda: GroupSums.empty(()))
+    recordings: Mapping[str, str] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=Ranges)
     references: ReferenceReading | None = None
 
@@ -112,6 +115,7 @@ def probe(
     recorded: Rollouts | None = None,
     teacher_rollouts: Rollouts | None = None,
     normalizer: str | None = None,
+    recordings: Mapping[str, str] | None = None,
     batch_size: int = 32,
     traced: int = 0,
     progress: Progress | None = None,
@@ -129,12 +133,15 @@ def probe(
         teacher_rollouts: The teacher's transcripts in the student's tokens, for the form `past_teacher`.
         normalizer: Compare the transcripts with the reference texts, if there are any, under this text normalizer; None
             does not.
+        recordings: The recording of each utterance that is a piece of one: pieces of a recording are not independent,
+            so intervals are over recordings. None: every utterance is one of its own.
         batch_size: Utterances at once.
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
     """
     student, decoding = pair.student, with_token_limit(decoding, utterances)
-    sums = ProbeSums(support.k, states)
+    recordings = recordings or {}
+    sums = ProbeSums(support.k, states, recordings)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
@@ -171,11 +178,12 @@ def probe(
     values = _sequence_values(utterances, texts, rollouts, recut)
     ends = stop_density_sums(*_lengths_and_ends(utterances, rollouts), names)
     of_sequences = GroupSums.side_by_side([GroupSums.from_values(values, names), ends])
-    estimates = {**sums.estimates(), **estimate(of_sequences)}
+    estimates = {**sums.estimates(), **estimate(of_sequences.regrouped(recordings))}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
-    panel = _panel(RuleInputs.joined(read_by_rules), list(rollouts)) if read_by_rules else None
+    clusters = [recordings.get(name, name) for name in rollouts]
+    panel = _panel(RuleInputs.joined(read_by_rules), clusters) if read_by_rules else None
     kept = GroupSums.side_by_side([sums.sums(), of_sequences])
     references = None if against is None else against.reading(kept)
     return StateProbe(
@@ -190,6 +198,7 @@ def probe(
         sums.forms(),
         panel,
         kept if references is None else GroupSums.side_by_side([kept, references.errors]),
+        recordings,
         sums.ranges,
         references,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -22,10 +22,11 @@ class ProbeSums:
     Args:
         k: Size of the supports.
         states: Whose transcripts are scored.
+        recordings: The recording of each utterance that is a piece of one: intervals are over recordings.
     """
 
-    def __init__(self, k: int, states: str) -> None:
-        self._k, self._states = k, states
+    def __init__(self, k: int, states: str, recordings: Mapping[str, str] | None = None) -> None:
+        self._k, self._states, self._recordings = k, states, recordings or {}
         self._exact: list[GroupSums] = []
         self._ends: list[tuple[GroupSums, GroupSums]] = []
         self._forms: list[dict[str, GroupSums]] = []
@@ -52,11 +53,13 @@ class ProbeSums:
 
     def estimates(self) -> overlap.OverlapSummary:
         """Return averages of the exact statistics over all batches."""
-        return overlap.OverlapSummary.from_group_sums(GroupSums.merged(self._exact), k=self._k, ranges=self._ranges)
+        sums = GroupSums.merged(self._exact).regrouped(self._recordings)
+        return overlap.OverlapSummary.from_group_sums(sums, k=self._k, ranges=self._ranges)
 
     def forms(self) -> dict[str, overlap.Estimate]:
         """Averages over the positions of each form, such as `top1_agreement.without_repeats`."""
-        return form_estimates(self._forms, ranges=self._ranges)
+        parts = [{form: sums.regrouped(self._recordings) for form, sums in part.items()} for part in self._forms]
+        return form_estimates(parts, ranges=self._ranges)
 
     @property
     def ranges(self) -> Ranges:
@@ -77,5 +80,5 @@ class ProbeSums:
         """Return averages of both bounds; None if every statistic is exact."""
         if not self._ends:
             return None
-        lower, upper = (GroupSums.merged(parts) for parts in zip(*self._ends, strict=True))
+        lower, upper = (GroupSums.merged(parts).regrouped(self._recordings) for parts in zip(*self._ends, strict=True))
         return BoundsSummary.from_group_sums(lower, upper, k=self._k, ranges=self._ranges, states=self._states)

@@ -90,13 +90,14 @@ class ProbeResult:
 
     @property
     def signal(self) -> SignalReadings | None:
-        """Whether statistics tell right transcripts from wrong ones; None if the manifest has no texts."""
+        """Whether statistics tell right transcripts from wrong ones; None if no utterance has a text. Pieces of
+        recordings have none."""
         return None if self.probed.references is None else self.probed.references.signal
 
     @property
     def calibration(self) -> CalibrationReadings | None:
-        """Whether both models' tokens and words are right as often as their probability says; None if the manifest has
-        no texts."""
+        """Whether both models' tokens and words are right as often as their probability says; None if no
+        utterance has a text. Pieces of recordings have none."""
         return None if self.probed.references is None else self.probed.references.calibration
 
     @property
@@ -141,6 +142,9 @@ class ProbeResult:
     def write(self, path: str | Path) -> None:
         """Write the traces there, as Parquet, which `distill report` and `analysis.load` open.
 
+        With them go the funnel, signal and calibration, but no `groups`, no `windows` and no `no_speech`: these are in
+        `to_dict`.
+
         Raises:
             WriteError: The disk is full.
         """
@@ -150,13 +154,28 @@ class ProbeResult:
     @property
     def _source_line(self) -> str:
         named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.sources.items())
-        return f"{named}: {len(self.references):,} utterances, on the student's rollouts"
+        n = f"{len(self.references):,}"
+        if self.windows is None or not self.windows.pieces.n_cut:
+            return f"{named}: {n} utterances, on the student's rollouts"
+        read = sum(bool(names) for names in self.windows.pieces.names.values())
+        return f"{named}: {read:,} recordings in {n} pieces, on the student's rollouts; intervals are over recordings"
+
+    @property
+    def _without_reference(self) -> str:
+        """What signal and calibration lack, in a sentence; empty if nothing."""
+        pieces = None if self.windows is None else self.windows.pieces
+        if pieces is None or not pieces.n_without_reference:
+            return NO_TEXTS if self.signal is None else ""
+        left = f"{pieces.n_without_reference:,} of {pieces.n_with_text:,} recordings with a text were cut"
+        if self.signal is None:
+            return f"signal and calibration: not measured, for {left}, and pieces have no reference text"
+        return f"signal and calibration leave out recordings: {left}, and pieces have no reference text"
 
     def __str__(self) -> str:
         measured = (self.summary, *self.groups, self.bounds, self.funnel, self.coverage)
         tables = filter(None, (*measured, self.windows, self.no_speech))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
-        parts += [NO_TEXTS] if self.signal is None else [str(self.signal), str(self.calibration)]
+        parts += map(str, filter(None, (self.signal, self.calibration, self._without_reference)))
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
@@ -166,5 +185,5 @@ class ProbeResult:
         folded = "".join(table._repr_html_() for table in tables if table is not None)
         first = self.first_reading._repr_html_() + self.funnel._repr_html_()
         against = [table._repr_html_() for table in (self.signal, self.calibration) if table is not None]
-        first += "".join(against) or f"<p>{escape(NO_TEXTS)}</p>"
+        first += "".join(against) + (f"<p>{escape(self._without_reference)}</p>" if self._without_reference else "")
         return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -25,7 +25,8 @@ class WindowStrata:
     """Statistics of a probe by window.
 
     Attributes:
-        frame: As of `overlap.strata.by`, with the column `window`.
+        frame: As of `overlap.strata.by`, with the column `window`; intervals are over recordings, which `n_groups`
+            counts.
         pieces: What was cut where.
     """
 
@@ -43,12 +44,15 @@ class WindowStrata:
         places = pieces.places
         labels = windows([places[str(name)] for name in probed.sums.keys])
         sums = StratumSums.from_group_sums(probed.sums, labels, ranges=probed.ranges)
-        return cls(sums.frame(states=probed.states), pieces)
+        cells = {cell: inside.regrouped(probed.recordings) for cell, inside in sums.cells.items()}
+        return cls(replace(sums, cells=cells).frame(states=probed.states), pieces)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return counts of the cuts and a row for each window and statistic, as JSON can hold them."""
+        """Return counts of the cuts and of recordings without a reference for their pieces, and a row for each window
+        and statistic, as JSON can hold them."""
         rows = self.frame.astype({"window": str}).to_dict("records")
-        return plain({**self.pieces.to_dict(), "statistics": rows})
+        counted = {**self.pieces.to_dict(), "n_without_reference": self.pieces.n_without_reference}
+        return plain({**counted, "statistics": rows})
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         by: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -60,11 +64,11 @@ class WindowStrata:
             shown = [Estimate.from_dict(found[name]).shown(3) if name in found else "–" for name in names]
             counts = [max(int(row[key]) for row in found.values()) for key in ("n_groups", "n_positions")]
             rows.append([window, *shown, *(f"{count:,}" for count in counts)])
-        return ["window", *names, "utterances", "positions"], rows
+        return ["window", *names, "recordings", "positions"], rows
 
     def __str__(self) -> str:
         said = self.pieces.line or f"no recording is longer than {self.pieces.longest:g} s"
         return f"{text_table(*self._table())}\n{said}"
 
     def _repr_html_(self) -> str:
-        return html_table(*self._table(), caption=f"By window; 95 % intervals over utterances. {self.pieces.line}")
+        return html_table(*self._table(), caption=f"By window; 95 % intervals over recordings. {self.pieces.line}")

@@ -8,17 +8,16 @@ transcription.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from overlap.errors import UserError
 from overlap.plain_json import dumps
 
-from ..data.audio import AudioCache
+from ..data.audio import AudioCache, AudioError
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.data_sets import Manifest, Purpose, read_for
@@ -31,18 +30,14 @@ from ..limits import with_token_limit
 from ..locations import refuse_to_replace
 from ..models import Recognizer
 from ..models.retokenization import is_recut
-from ..models.vocabulary import Tokens
 from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.process_lock import at_work, refuse_if_at_work
 from ..scoring.loading import identity, load_teacher
 from ..teacher import ServedTeacher
-from .confidence import Transcript
-from .filters import dropped_by, measures
 from .job import SKIP, run_job
-from .journal import Row
-from .labels import TRANSCRIPT, described
-from .references import REFERENCE, scores_of
+from .judging import judge
+from .references import scores_of
 from .stitching import stitched_recordings
 from .summary import Example, FilterCount, TeacherDataSummary
 
@@ -137,7 +132,7 @@ def teacher_data(
     )
     about = who | {"decoding": transcription.model_dump(include=set(Decoding.model_fields))}
     judged = [
-        _judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about, teacher.tokens) for u in utterances
+        judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about, teacher.tokens) for u in utterances
     ]
     kept = tuple(item.utterance for item in judged if not item.dropped_by)
     known = [row for row in job.rows.values() if row.get("token_ids") is not None]
@@ -180,6 +175,7 @@ def transcribe_manifest(
     long: bool = False,
     normalizer: str = "basic",
     progress: Progress | None = None,
+    cutting: Progress | None = None,
 ) -> TeacherData:
     """Make teacher data from a manifest, or finish an interrupted call.
 
@@ -194,6 +190,7 @@ def transcribe_manifest(
         long: Cut longer recordings, and those longer than the teacher's window, at pauses.
         normalizer: Normalizer for scoring the texts against existing references.
         progress: Called with utterances done, at the start and after each batch.
+        cutting: Called with long recordings done and all that are to be cut.
 
     Returns:
         What was written.
@@ -218,17 +215,29 @@ def transcribe_manifest(
         audio="headers" if strict else "unread",
         remedy=SKIP,
     )
-    read = str(manifest) if isinstance(manifest, str | Path) else None
+    named = str(manifest) if isinstance(manifest, str | Path) else None
     for written in (output, *(_sibling(output, name) for name in (*_WRITTEN, "journal.jsonl"))):
-        refuse_to_replace(written, str(output), [("the manifest", read), *audio_files(data.sets[0])])
+        refuse_to_replace(written, str(output), [("the manifest", named), *audio_files(data.sets[0])])
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
         # Rollout and score share the encoder's outputs, which are not needed afterwards.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
-    pieces = in_pieces(data.sets[0], longest_piece([teacher], max_seconds)) if long else None
-    data = data if pieces is None else replace(data, sets=(pieces.utterances,))
+    transcription, pieces = transcription or Transcription(), None
+    if long:
+        window = longest_piece([teacher], max_seconds)
+        try:
+            pieces = in_pieces(data.sets[0], window, keep_unreadable=not strict, progress=cutting)
+        except AudioError as error:
+            raise AudioError(f"{error}; {SKIP}") from error
+        # A long recording that is left whole, to be dropped, has no transcript and need not fit the teacher's window.
+        read = tuple(utterance for utterance in pieces.utterances if utterance.id not in pieces.unreadable)
+        transcription = with_token_limit(transcription, read)
+        data = replace(data, sets=(read,))
     utterances = data.checked_one(teacher)
+    if pieces is not None and pieces.unreadable:
+        known = {utterance.id: utterance for utterance in (*pieces.utterances, *utterances)}
+        utterances = [known[utterance.id] for utterance in pieces.utterances]
     output.parent.mkdir(parents=True, exist_ok=True)
     lock, record = _lock_and_record(output)
     with at_work(lock, record, str(output), keep=False):
@@ -238,7 +247,7 @@ def transcribe_manifest(
                 teacher,
                 AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
                 utterances,
-                transcription or Transcription(),
+                transcription,
                 filters,
                 normalizer=normalizer,
                 progress=progress,
@@ -275,25 +284,3 @@ def journal_of(output: Path) -> Path:
 
 def _sibling(output: Path, what: str) -> Path:
     return output.with_name(f"{output.name.removesuffix('.jsonl')}.{what}")
-
-
-@dataclass(frozen=True)
-class _Judged:
-    utterance: Utterance
-    measured: Mapping[str, float]
-    dropped_by: Mapping[str, float]
-
-
-def _judge(
-    utterance: Utterance, row: Row, seconds: float, filters: Filters, about: Mapping[str, Any], tokens: Tokens
-) -> _Judged:
-    result = {name: value for name, value in row.items() if name != "id"}
-    measured = measures(None if "error" in row else Transcript(**result), seconds, utterance.language)
-    dropped = dropped_by(measured, filters)
-    text, token_ids = result.pop("text", None), result.pop("token_ids", None)
-    written = described(text or "", token_ids, tokens)
-    transcript = {**about, **result, **written, **({"dropped_by": dropped} if dropped else {})}
-    # The text of earlier teacher data is not a reference; its own reference is kept.
-    known = utterance.text is not None and TRANSCRIPT not in utterance.extra
-    extra = {**utterance.extra, **({REFERENCE: utterance.text} if known else {}), TRANSCRIPT: transcript}
-    return _Judged(replace(utterance, text=text, extra=extra), measured, dropped)

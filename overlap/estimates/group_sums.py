@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,6 +155,31 @@ class GroupSums:
         at = [i for i, key in enumerate(self.keys) if key in wanted]
         kept = tuple(self.keys[i] for i in at)
         return GroupSums(self.names, kept, self.sums[at], self.counts[at], self.undefined[at])
+
+    def regrouped(self, of: Mapping[Any, Key]) -> "GroupSums":
+        """Add up groups that belong together, so that intervals are over what these are parts of.
+
+        Args:
+            of: the new group of each group, such as the recording of a piece; groups that it lacks stay as they are.
+
+        Example:
+            >>> sums = GroupSums.from_values({"end_of_text": np.array([1.0, 0.0, 1.0])}, ["a#0", "a#1", "b"])
+            >>> sums.regrouped({"a#0": "a", "a#1": "a"}).keys
+            ('a', 'b')
+        """
+        if not of:
+            return self
+        own = [of.get(key, key) for key in self.keys]
+        keys = sorted(set(own), key=sort_key)
+        row = {key: i for i, key in enumerate(keys)}
+        shape = (len(keys), len(self.names))
+        sums, counts, undefined = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        at = np.array([row[key] for key in own], dtype=np.int64)
+        with np.errstate(invalid="ignore"):  # +inf and -inf together have no sum
+            np.add.at(sums, at, self.sums)
+        np.add.at(counts, at, self.counts)
+        np.add.at(undefined, at, self.undefined)
+        return GroupSums(self.names, tuple(keys), sums, counts, undefined)
 
     def to_columns(self) -> dict[str, np.ndarray]:
         """A row for each group and statistic: ``key``, ``statistic``, ``sum``, ``count``, ``undefined``."""

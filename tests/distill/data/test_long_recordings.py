@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from distill.data import long_recordings
-from distill.data.audio import duration, load_audio
+from distill.data.audio import AudioError, duration, load_audio
 from distill.data.long_recordings import PIECE, cuts, in_pieces, longest_piece
 from distill.data.manifest import Utterance, read_manifest, write_manifest
 from distill.recipe.paths import packaged
@@ -100,7 +100,12 @@ def test_speech_is_cut_in_its_pauses(recording):
     assert [piece.extra[PIECE]["number"] for piece in pieces] == list(range(len(pieces)))
     assert {piece.text for piece in pieces} == {None}
     assert {piece.language for piece in pieces} == {"English"}
-    assert "1 of 2 recordings are longer than 6 s and were cut into" in found.line
+    assert found.n_pause == len(pieces) - 1
+    assert found.line == (
+        f"1 of 2 recordings are longer than 6 s and were cut into {len(pieces)} pieces: {found.n_pause} cuts at pauses"
+    )
+    assert found.recording_of == {piece.id: "long" for piece in pieces}
+    assert (found.n_with_text, found.n_without_reference) == (2, 1)
     again = in_pieces([long], 6.0)
     assert again.utterances == pieces
 
@@ -119,7 +124,11 @@ def test_pieces_in_a_manifest_are_read_again(recording, monkeypatch, tmp_path):
     monkeypatch.setattr(long_recordings, "speech_in", lambda wave: [(0.0, len(wave) / 16_000)])
     found = in_pieces([long], 6.0)
     assert found.n_window == found.n_pieces - 1
-    assert "in the middle of speech without a pause, where a word may be lost" in found.line
+    assert found.n_pause == 0
+    assert found.line == (
+        f"1 of 1 recordings are longer than 6 s and were cut into {found.n_pieces} pieces: 0 cuts at pauses, "
+        f"{found.n_pieces - 1} in the middle of speech without a pause, where a word may be lost"
+    )
     write_manifest(tmp_path / "pieces.jsonl", found.utterances)
     assert tuple(read_manifest(tmp_path / "pieces.jsonl")) == found.utterances
 
@@ -160,6 +169,24 @@ def test_the_narrowest_window_counts(recording):
     assert longest_piece([Model(None)], 25.0) == 25.0
     with pytest.raises(UserError, match=r"max_seconds = 0\.5: pieces of recordings take more than 1 s; raise it"):
         in_pieces([recording[0]], 0.5)
+
+
+def test_a_recording_that_cannot_be_decoded_is_left_whole_where_that_is_wanted(recording, monkeypatch, tmp_path):
+    long, _, _ = recording
+    monkeypatch.setattr(long_recordings, "speech_in", lambda wave: [(0.0, 4.0), (5.0, len(wave) / 16_000)])
+    wave = load_audio(replace(long, end_time=11.0))
+    wave[500:600] = np.nan
+    soundfile.write(tmp_path / "nan.wav", wave, 16_000, subtype="FLOAT")
+    broken = replace(long, id="broken", audio=tmp_path / "nan.wav")
+    inner = replace(long, end_time=10.0)
+    with pytest.raises(AudioError, match="has 100 samples that are NaN or infinite"):
+        in_pieces([broken, inner], 6.0)
+    done = []
+    found = in_pieces([broken, inner], 6.0, keep_unreadable=True, progress=lambda *seen: done.append(seen))
+    assert found.utterances[0] == broken
+    assert found.names == {"broken": ("broken",), "long": ("long#000", "long#001")}
+    assert (found.n_cut, found.n_pieces, found.unreadable, done) == (1, 2, {"broken"}, [(1, 2), (2, 2)])
+    assert found.line.endswith("2 pieces: 1 cut at pauses; 1 more cannot be decoded and were not cut")
 
 
 def test_utterances_without_audio_stay(recording):

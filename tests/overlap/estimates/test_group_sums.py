@@ -66,3 +66,13 @@ def test_chosen_statistics_get_new_names():
     assert chosen.names == ("z.lower", "x")
     assert np.array_equal(chosen.sums, sums.sums[:, [2, 0]])
     assert sums.chosen({}).sums.shape == (2, 0)
+
+
+def test_groups_that_belong_together_are_added_up():
+    sums = drawn(("x", "y"), ("a#0", "a#1", "b", "c#0"), 5)
+    found = sums.regrouped({"a#0": "a", "a#1": "a", "c#0": "c"})
+    assert (found.names, found.keys) == (("x", "y"), ("a", "b", "c"))
+    for table in ("sums", "counts", "undefined"):
+        of = getattr(sums, table)
+        assert np.array_equal(getattr(found, table), [of[0] + of[1], of[2], of[3]])
+    assert same(sums.regrouped({}), sums)
