@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overlap import Estimate, Funnel, sequence_estimates
+from overlap import Estimate, Funnel
 from overlap.definitions import TOKEN_STATISTICS, Ranges
 from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.sequences import sequence_values, stop_density_sums
 from overlap.estimates.summary import estimate
 
 from .doubled import check_once
@@ -88,12 +89,15 @@ def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[st
         str(name): np.concatenate([np.asarray(row, dtype=np.float64) for row in traces[name]])[used] for name in names
     }
     found: dict[str, Estimate] = estimate(GroupSums.from_values(values, ids), ranges=ranges) if len(ids) else {}
-    found |= sequence_estimates(
-        texts=traces["text"].tolist(),
-        n_tokens=(lengths - traces["finished"].to_numpy(dtype=np.int64)).tolist(),
-        finished=traces["finished"].tolist(),
-        references=[text if isinstance(text, str) else None for text in traces["reference"]],
+    n_tokens = (lengths - traces["finished"].to_numpy(dtype=np.int64)).tolist()
+    finished, utterances = traces["finished"].tolist(), traces["id"].tolist()
+    references = [text if isinstance(text, str) else None for text in traces["reference"]]
+    of_sequences = sequence_values(
+        texts=traces["text"].tolist(), n_tokens=n_tokens, finished=finished, references=references
     )
+    ends = stop_density_sums(n_tokens, finished, utterances)
+    # By utterance, as the probe has them: resamples, and so intervals, are the same.
+    found |= estimate(GroupSums.side_by_side([GroupSums.from_values(of_sequences, utterances), ends]))
     found |= _forms(traces, names, ranges)
     for name, item in found.items():
         yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | item.to_dict()
