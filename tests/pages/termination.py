@@ -42,7 +42,7 @@ def sound_runs(runs: Path, changes: Path) -> str:
     return (
         f"{markdown(heading, rows)}\n\n"
         "*Points* is the change of the last WER against the same seeds under the gates of before: paired by utterance, "
-        f"{one['seeds']} seeds pooled, 95 % interval over {one['over']}. *Same run*: for so many of these seeds both "
+        f"seeds pooled, 95 % interval over {one['over']}. *Same run*: for so many of these seeds both "
         "gates decide alike at every reading and no step was refused, so the change is exactly 0."
     )
 

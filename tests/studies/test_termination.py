@@ -206,8 +206,10 @@ def alarm_of(setting: str, seed: int, before: bool, path: Path) -> dict[str, Any
     steps = sorted(set(probes.loc[probes["stage"] == "teacher data", "step"]))
     places = {"first": steps[1], "end": probes["step"].max()}
     for label, step in places.items():
-        last = probes[probes["step"] == step]
-        found = readings(last[last["visit"] == last["visit"].max()])
+        there = probes[probes["step"] == step]
+        # A fall back probes the same step again, with the weights that it returned to.
+        visit = there["visit"].min() if label == "first" else there["visit"].max()
+        found = readings(there[there["visit"] == visit])
         for name in ("end_of_text", "top1_agreement", "student_mass", "teacher_mass", "repetition"):
             one = found[name]
             row |= {
@@ -233,8 +235,9 @@ def change_of(setting: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     first, second = (pd.concat(side, ignore_index=True) for side in sides)
     by = cluster_of(first, second)
     found = error_rate_difference(first, second, by=by).difference
+    ends = (0.0, 0.0) if len(same) == len(SEEDS) else (found.low, found.high)  # the same runs: there is no chance
     row = {"setting": setting, "seeds": len(SEEDS), "same run": len(same), "change": found.value}
-    row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n_groups}
+    row |= {"low": ends[0], "high": ends[1], "over": f"{by or 'utterance'}s", "n over": found.n_groups}
     return row | {"n utterances": len(first)}
 
 
