@@ -23,7 +23,8 @@ def main() -> None:
     options = parser.parse_args()
     recipe = load_recipe("demo", ["probe.every=1000", "evaluation.every=1000", f"total_steps={options.steps}"])
     pin_threads(recipe.threads or 1)
-    on_policy = recipe.stages[-1].model_copy(update={"gate": None})
+    # Steps that refuse their rollouts measure nothing: the student has seen no teacher data.
+    on_policy = recipe.stages[-1].model_copy(update={"gate": None, "reject": None})
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         train(recipe.model_copy(update={"stages": (on_policy,)}), run)
