@@ -21,6 +21,11 @@ _NOT_IN_TEXT = ("Brier", "clusters", "left out")
 _NOT_MEASURED = dict.fromkeys(("standard_error", "low", "high"), math.nan)
 
 
+ONE_DIRECTION = 0.5
+"""Share of the ECE that mean probability less accuracy must be for over- or underconfidence to be said; below it, errors
+of both directions cancel. A convention of ours."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class CalibrationReadings(Mapping[tuple[Model, Unit], Calibration]):
     """Calibration by model and unit, such as `readings["student", "token"]`.
@@ -95,14 +100,13 @@ class CalibrationReadings(Mapping[tuple[Model, Unit], Calibration]):
         found, reason = self.measured[model, "token"], self.reasons.get((model, "token"))
         if math.isnan(found.ece.value):
             return f"The {model}'s calibration is undefined: {reason or 'no token could be compared with a reference'}."
-        ece_value = found.ece.value
         gap, ece = found.confidence.value - found.accuracy.value, f"ECE {found.ece.shown(3)}"
         if math.isnan(found.ece.low):
             return f"The {model}'s calibration has no interval ({ece}): one cluster is too few."
         by_chance = f"{number(found.ece_if_calibrated, 3)} if it were calibrated"
         if found.ece.low <= found.ece_if_calibrated:
             verdict = "cannot be told from a calibrated model here"
-        elif abs(gap) < ece_value / 2:
+        elif abs(gap) < ONE_DIRECTION * found.ece.value:
             verdict = "is miscalibrated in both directions"
         else:
             verdict = "is overconfident" if gap > 0 else "is underconfident"

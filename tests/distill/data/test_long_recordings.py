@@ -80,7 +80,6 @@ def recording(tmp_path_factory):
 
 
 def test_speech_is_cut_in_its_pauses(recording):
-    pytest.importorskip("silero_vad")
     long, spans, _ = recording
     short = replace(long, id="short", end_time=3.0, text="hi")
     done = []

@@ -57,7 +57,6 @@ def test_noise_is_white_and_pink_in_turn():
 
 
 def test_recordings_are_drawn_in_turn_and_repeated_where_they_are_short(tmp_path):
-    pytest.importorskip("audiomentations")
     long, short = np.linspace(0.1, 0.2, 48_000), np.full(4000, -0.3)
     soundfile.write(tmp_path / "long.wav", long, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "short.wav", short, 16_000, subtype="FLOAT")
@@ -73,6 +72,5 @@ def test_recordings_are_drawn_in_turn_and_repeated_where_they_are_short(tmp_path
 def test_what_cannot_be_made_is_refused(tmp_path):
     with pytest.raises(UserError, match="clip_seconds = 1e-05: shorter than a sample"):
         no_speech_clips(1, 0, 1e-5)
-    pytest.importorskip("audiomentations")
     with pytest.raises(UserError, match=f"background = '{tmp_path}': no audio files there; give a file or a folder"):
         no_speech_clips(0, 1, 1.0, background=str(tmp_path))

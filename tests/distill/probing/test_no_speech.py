@@ -138,7 +138,6 @@ def test_what_the_models_cannot_hear_is_refused_before_work(tmp_path, student_pa
 
 def test_recordings_of_noise_are_data_of_a_run(tmp_path):
     """Their digest is kept, and a resumed run asks where they are."""
-    pytest.importorskip("audiomentations")
     soundfile.write(tmp_path / "hum.wav", np.full(8000, 0.1), 16_000)
     settings = ["probe.no_speech.noise=2", f"probe.no_speech.background={tmp_path}"]
     recipe = load_recipe(packaged("").with_name("recipes") / "demo.toml", settings)
