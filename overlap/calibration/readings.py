@@ -22,8 +22,8 @@ _NOT_MEASURED = dict.fromkeys(("standard_error", "low", "high"), math.nan)
 
 
 ONE_DIRECTION = 0.5
-"""Share of the ECE that mean probability less accuracy must be for over- or underconfidence to be said; below it, errors
-of both directions cancel. A convention of ours."""
+"""Share of the ECE that mean probability less accuracy must be for over- or underconfidence to be said; below it,
+errors of both directions cancel. A convention of ours."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
