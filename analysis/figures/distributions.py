@@ -20,6 +20,7 @@ from overlap.estimates.summary import estimate
 
 from ..formatting import count
 from ..run.load import Run
+from ..run.traces import units
 from .fonts import legible
 from .panels import (
     NARROW,
@@ -184,7 +185,7 @@ def distribution(moment: Moment, statistic: str, points: int = 121) -> NDArray[n
     grid[[0, -1]] = EDGE, 1 - EDGE  # exactly, for values are put there
     values = rows[statistic].to_numpy(dtype=float).clip(EDGE, 1 - EDGE)
     below = {str(place): (values <= mass).astype(float) for place, mass in enumerate(grid)}
-    found = estimate(GroupSums.from_values(below, rows["id"].to_numpy(dtype=str)), limits=(0.0, 1.0)).values()
+    found = estimate(GroupSums.from_values(below, units(rows)), limits=(0.0, 1.0)).values()
     return np.array([grid, *([getattr(item, field) for item in found] for field in ("value", "low", "high"))])
 
 

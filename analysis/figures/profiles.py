@@ -15,6 +15,7 @@ from overlap.strata import Labels, by, position_bins, relative_position_bins
 
 from ..formatting import plural
 from ..run.load import Run
+from ..run.traces import units
 from .fonts import legible
 from .panels import check_states, key_below, one_panel, tidy, write_message
 from .style import axis_label
@@ -100,7 +101,7 @@ def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int
         if not is_measured(rows, statistic):
             continue
         labels = _labels(rows, relative, bins)
-        frame = by({statistic: rows[statistic].to_numpy(dtype=float)}, labels, rows["id"].to_numpy(dtype=str))
+        frame = by({statistic: rows[statistic].to_numpy(dtype=float)}, labels, units(rows))
         found.append((moment, frame.loc[frame["n_positions"] > 0].rename(columns={labels.name: "bin"})))
     return found
 

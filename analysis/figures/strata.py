@@ -17,6 +17,7 @@ from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_referenc
 from ..formatting import count
 from ..run.display_text import plain
 from ..run.load import Run
+from ..run.traces import units
 from .fonts import legible
 from .panels import check_states, key_below, one_panel, small, tidy, write_message
 from .style import INK, axis_label
@@ -119,7 +120,7 @@ def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.n
     for spelled, text, reference, finished in columns.itertuples(index=False):
         codes.append(_codes([piece or b"" for piece in spelled], text, reference, finished, parted))
     lengths = [len(row) for row in codes]
-    groups = np.repeat(traces["id"].to_numpy(dtype=str), lengths)
+    groups = np.repeat(units(traces), lengths)
     keep = np.concatenate([np.asarray(used, dtype=bool) for used in traces["used"]])
     return Labels(parted, STRATA[parted], np.concatenate(codes)), groups, keep
 

@@ -1,18 +1,18 @@
-"""The report's section on groups of utterances: overlap and error rates by language, accent or speaker."""
+"""The report's section on groups: overlap and error rates by language, accent or speaker, and by window."""
 
 from __future__ import annotations
 
 from ..printed_table import PrintedTable
 from ..run.load import Run
 from ..tables.by_group import error_rates_by_group, overlap_by_group
+from ..tables.by_window import overlap_by_window
 
 
 def group_tables(run: Run) -> tuple[PrintedTable, ...]:
-    """Return the tables by group that a run has data for; none where it names no groups.
+    """Return the tables by group and window that a run has data for.
 
     Args:
-        run: A run, finished or not, or the trace of a probe, which has no groups.
+        run: A run, finished or not, or the file of a probe.
     """
-    if run.probed is not None:
-        return ()
-    return tuple(table for table in (overlap_by_group(run), error_rates_by_group(run)) if len(table.frame))
+    tables = (overlap_by_window(run), overlap_by_group(run), error_rates_by_group(run))
+    return tuple(table for table in tables if len(table.frame))

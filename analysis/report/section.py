@@ -165,9 +165,17 @@ def _reading_table(reading: FirstReading) -> PrintedTable:
 def _state(run: Run) -> str:
     if run.probed is not None:
         states = " and ".join(f"the {STATES.get(str(n), n)}" for n in dict.fromkeys(run.probed["states"]))
-        return f"one probe of {count(len(run.probed))} utterances, on {states}"
+        return f"one probe of {_probed(run)}, on {states}"
     steps = max(run.metrics["step"].tolist(), default=0)
     return f"still running, {count(steps)} steps taken" if run.ended is None else said(*run.ended)
+
+
+def _probed(run: Run) -> str:
+    """Return what was probed: `80 utterances`, or pieces of recordings with a word on intervals."""
+    n, recordings = run.resolved["n_utterances"], run.resolved["n_recordings"]
+    if recordings in (None, n):
+        return groups_of(n, "utterance")
+    return f"{groups_of(n, 'piece')} of {groups_of(recordings, 'recording')}, which intervals are over"
 
 
 def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Tile]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -14,15 +14,27 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from .against_references import of_one_probe, place_of_probe, read_against_references
 from .doubled import ONCE, check_once
 from .files import read_log, read_parquet
 from .kinds import Integer, Record, required
 from .no_speech import no_speech_readings
 from .per_probe import read_per_probe
-from .probe_output import read_probe
-from .probe_sums import read_probe_sums
-from .records import BegunVisit, Decision, Evaluation, Metric, NoSpeech, Probe, ProbeGroup, Rate, TokenRule, Transcript
+from .probe_output import read_probe, rows_of_probe
+from .probe_sums import TEXTS
+from .reading_records import CalibrationReading, SignalReading, WindowReading
+from .records import (
+    BegunVisit,
+    Decision,
+    Evaluation,
+    Metric,
+    NoSpeech,
+    Probe,
+    ProbeGroup,
+    ProbeSum,
+    Rate,
+    TokenRule,
+    Transcript,
+)
 from .schema import read_resolved
 from .traces import positions, read_traces
 from .visits import Visit, check_known, check_places, visits_of
@@ -50,7 +62,7 @@ class Run:
         evaluations: One row for each evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead if
             the normalizer counts mixed tokens, as for Mandarin.
         probed: If this is the file of a `distill probe` instead of a training run, its traces. There are then no
-            metrics, gates or evaluations, and a single probe at step 0.
+            metrics, gates, evaluations or sums by utterance, and a single probe at step 0.
     """
 
     path: Path
@@ -156,14 +168,14 @@ class Run:
         """Sums and counts of every statistic in each utterance of each probe, read at first access.
 
         Columns: `step`, `visit`, `stage`, `states`, `id`, `statistic`, `sum`, `count`, `undefined`; texts are
-        categories. No rows if the run kept none. `analysis.run.probe_sums.group_sums` makes them ready for intervals
-        and for the paired change between two probes.
+        categories. No rows if the run kept none, or for the file of a `distill probe`.
+        `analysis.run.probe_sums.group_sums` makes them ready for intervals and for the paired change between two
+        probes.
 
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        folder = self.path / "probe_sums" if self.probed is None else None
-        return read_probe_sums(folder, self.probes)
+        return self._per_probe("probe_sums", ProbeSum, TEXTS)
 
     @cached_property
     def no_speech_clips(self) -> pd.DataFrame:
@@ -194,7 +206,7 @@ class Run:
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        return self._against_references("signal")
+        return self._per_probe("signal", SignalReading)
 
     @cached_property
     def calibration(self) -> pd.DataFrame:
@@ -206,15 +218,12 @@ class Run:
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        return self._against_references("calibration")
+        return self._per_probe("calibration", CalibrationReading)
 
-    def _per_probe(self, name: str, record: type[Record]) -> pd.DataFrame:
-        return read_per_probe(self.path / name if self.probed is None else None, record, self.probes)
-
-    def _against_references(self, name: str) -> pd.DataFrame:
+    def _per_probe(self, name: str, record: type[Record], texts: Sequence[str] = ()) -> pd.DataFrame:
         if self.probed is None:
-            return read_against_references(self.path, name, self.probes)
-        return of_one_probe(self.path, name, self.resolved.get("against_references", {}), place_of_probe(self.probed))
+            return read_per_probe(self.path / name, record, self.probes, texts)
+        return rows_of_probe(self.path, self.resolved["tables"].get(name, []), record)
 
     @cached_property
     def probe_groups(self) -> pd.DataFrame:
@@ -227,6 +236,17 @@ class Run:
             UserError: A file is damaged; names it and the columns.
         """
         return self._per_probe("probe_groups", ProbeGroup)
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """Readings by window of recordings that were cut: `window`, and the columns of `probes`.
+
+        No rows but for the file of a `distill probe --long`.
+
+        Raises:
+            UserError: The file's metadata are damaged; names the columns.
+        """
+        return rows_of_probe(self.path, self.resolved.get("tables", {}).get("windows", []), WindowReading)
 
     @cached_property
     def traces(self) -> pd.DataFrame:

@@ -13,13 +13,11 @@ from .files import read_parquet
 from .kinds import Record, required
 
 
-def read_per_probe(
-    folder: Path | None, record: type[Record], probes: pd.DataFrame, texts: Sequence[str] = ()
-) -> pd.DataFrame:
+def read_per_probe(folder: Path, record: type[Record], probes: pd.DataFrame, texts: Sequence[str] = ()) -> pd.DataFrame:
     """Return the rows of all files of a folder in the order of the run.
 
     Args:
-        folder: In a run directory; it may be absent. None where there is no run directory.
+        folder: In a run directory; it may be absent.
         record: What a row is.
         probes: The run's probes. Files of steps without a probe are left over from before a resumption and are ignored.
         texts: Columns with few values, which become categories.
@@ -29,12 +27,11 @@ def read_per_probe(
     """
     known = set(zip(probes["step"], probes["visit"], strict=True))
     parts = []
-    for path in sorted(folder.glob("*.parquet")) if folder is not None else ():
+    for path in sorted(folder.glob("*.parquet")):
         frame = read_parquet(path, required(record))
         probed = [place in known for place in zip(frame["step"], frame["visit"], strict=True)]
         parts.append((path, frame.loc[np.array(probed, dtype=bool)]))
-    if folder is not None:
-        check_once(parts, ONCE[folder.name])
+    check_once(parts, ONCE[folder.name])
     filled = [frame for _, frame in parts if len(frame)]
     if not filled:
         return pd.DataFrame(columns=list(required(record)))

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 
-from .per_probe import read_per_probe
-from .records import ProbeSum
-
-_TEXTS = ("stage", "states", "id", "statistic")
+TEXTS = ("stage", "states", "id", "statistic")
+"""Columns with few values."""
 _PROBE = ("step", "visit", "stage", "states")
-
-
-def read_probe_sums(folder: Path | None, probes: pd.DataFrame) -> pd.DataFrame:
-    """Return the sums of all probes of a run, one row for each probe, kind of states, utterance and statistic.
-
-    Args:
-        folder: `probe_sums` of a run directory; it may be absent. None where there is no run directory.
-        probes: The run's probes. Files of steps without a probe are left over from before a resumption and are ignored.
-
-    Raises:
-        UserError: A file is damaged; names it and the columns.
-    """
-    return read_per_probe(folder, ProbeSum, probes, _TEXTS)
 
 
 def group_sums(rows: pd.DataFrame) -> GroupSums:

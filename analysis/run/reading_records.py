@@ -1,11 +1,11 @@
-"""Records of what a probe says against reference texts: signal and calibration."""
+"""Records of what a probe says against reference texts, signal and calibration, and by window of recordings."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from .kinds import Integer, Number, Text, needed
-from .records import Place
+from .records import Place, Probe
 
 
 class SignalReading(Place):
@@ -67,3 +67,12 @@ class CalibrationReading(Place):
     bin_confidence: Number | None = needed("mean confidence in the bin")
     normalizer: Text = needed("name and version of the normalizer under which transcript and reference are aligned")
     reason: Text | None = needed("why nothing was measured; null where it was")
+
+
+class WindowReading(Probe):
+    """Readings of a probe of recordings that were cut, in the metadata of its file: one row per window and statistic.
+
+    Intervals are over recordings, which `n_groups` counts.
+    """
+
+    window: Text = needed("the part of its recording that a piece is")

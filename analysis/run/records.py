@@ -310,13 +310,15 @@ class Utterance(Place):
     k: Integer = needed("size of the supports")
     temperature: Number = needed("of both models' distributions")
     finished: Boolean = needed("whether the transcript ends by itself")
+    recording: Text | None = optional("where utterances are pieces of recordings, the recording: intervals are over it")
 
 
 class Trace(Utterance):
     """One file per traced probe, with its name: one row per utterance and kind of states.
 
     Probes are traced at the start and end of a visit. Lists are as long as the transcript. `distill probe --output`
-    writes such a file without the first three columns.
+    writes such a file without the first three columns; what else the probe measured is in the file's metadata, under
+    `probe`: `tables` has the rows of the folders above, without their place in a run, and of `windows`.
     """
 
     text: Text = needed("the transcript")

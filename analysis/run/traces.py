@@ -12,7 +12,7 @@ from overlap.errors import UserError
 
 from .doubled import ONCE, check_once
 from .files import read_parquet
-from .kinds import Number, check_column, required
+from .kinds import Number, check_column, fields, required
 from .records import Trace, Utterance
 
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
@@ -50,18 +50,27 @@ def positions(traces: pd.DataFrame) -> pd.DataFrame:
         traces: From `Run.traces`, or from a file that `distill probe --output` wrote.
 
     Returns:
-        The columns of the utterance (`step`, `visit`, `stage`, `id`, `states`, `k`, `temperature`, `finished`; those
-        that there are), `position` from 0, `token_id`, `token` as the vocabulary spells it and the `bytes` that it
-        stands for (None of control tokens), `used` (False where the position is in another bin of the funnel), and each
-        statistic, NaN where it is undefined or the position was not used.
+        The columns of the utterance (`step`, `visit`, `stage`, `id`, `states`, `k`, `temperature`, `finished`,
+        `recording`; those that there are), `position` from 0, `token_id`, `token` as the vocabulary spells it and the
+        `bytes` that it stands for (None of control tokens), `used` (False where the position is in another bin of the
+        funnel), and each statistic, NaN where it is undefined or the position was not used.
     """
     lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
     rows = np.repeat(np.arange(len(traces)), lengths)
-    columns = {name: traces[name].to_numpy()[rows] for name in required(Utterance) if name in traces}
+    columns = {name: traces[name].to_numpy()[rows] for name in fields(Utterance) if name in traces}
     columns["position"] = np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)
     columns |= {new: _joined(traces, old) for old, new in LIST_COLUMNS.items()}
     columns |= {name: _joined(traces, name).astype(np.float64) for name in TOKEN_STATISTICS if name in traces}
     return pd.DataFrame(columns)
+
+
+def units(frame: pd.DataFrame) -> np.ndarray:
+    """Return what intervals are over, for each row: the utterance, or the recording that it is a piece of.
+
+    Args:
+        frame: Traces or positions.
+    """
+    return frame["recording" if "recording" in frame else "id"].to_numpy(dtype=str)
 
 
 def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:

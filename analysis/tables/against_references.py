@@ -56,7 +56,7 @@ def signal_table(run: Run, statistic: str | None = TEACHERS_WORD, states: str = 
             row |= {"n_right": signal.n_right, "n_wrong": signal.n_wrong, "n_undefined": signal.auroc.n_undefined}
             row |= {"needed": signal.needed or math.nan, "reason": readings.reasons.get(name)}
             rows.append(row)
-            groups.append(float(signal.auroc.n_groups or math.nan))
+            groups.append(float(signal.auroc.n_groups or signal.spearman.n_groups or math.nan))
             shown = [signal.auroc.shown(2), signal.informativeness.shown(3), signal.spearman.shown(2)]
             n = [count(signal.n_right), count(signal.n_wrong), count(signal.auroc.n_undefined)]
             needed = UNDEFINED if signal.needed is None else count(signal.needed)

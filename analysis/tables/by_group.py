@@ -14,6 +14,7 @@ from ..formatting import cell, count, number, p_text, plural
 from ..printed_table import PrintedTable
 from ..run.checks import want_run
 from ..run.load import Run
+from ..run.probe_output import STAGE
 from ..run.visits import Visit
 from ..stages.ends import rows_at_end, rows_at_start
 from ..stages.error_rates import UNITS, cluster_of, transcripts_of
@@ -30,6 +31,8 @@ SHOWN = {
     "teacher_mass": ("teacher mass", 3),
 }
 """Statistics of the table: heading and decimals; the end of text first, because without it the others mean little."""
+STATISTICS = tuple(f"{name}{end}" for name in SHOWN for end in ("", ".low", ".high"))
+"""Columns of the frame with these."""
 COLUMN = "groups."
 """Prefix of the columns of transcripts with a field's values."""
 PLACE = ("field", "group", "stage", "visit", "step")
@@ -51,17 +54,16 @@ def overlap_by_group(run: Run) -> PrintedTable:
     want_run(run)
     mine = run.probe_groups.loc[run.probe_groups["states"] == "student"]
     rows, last = [], mine.head(0)
-    for visit in run.visits if len(mine) else ():
-        at_end = rows_at_end(run, mine, visit)
+    ends = [(visit.stage, visit.number, rows_at_end(run, mine, visit)) for visit in run.visits if len(mine)]
+    for stage, visited, at_end in ends if run.probed is None else [(STAGE, 0, mine)]:
         last = at_end if len(at_end) else last
         for key, part in at_end.groupby(["field", "group"], sort=False):
             measured = part.set_index("statistic")
             if len(measured) > 1:
                 field, group = key if isinstance(key, tuple) else (key, "")
-                place = dict(zip(PLACE, (field, group, visit.stage, visit.number, part["step"].iloc[0]), strict=True))
-                rows.append(place | {"n_utterances": int(measured.loc[SIZE, "n_groups"])} | _statistics(measured))
-    ends = [f"{name}{end}" for name in SHOWN for end in ("", ".low", ".high")]
-    frame = pd.DataFrame(rows, columns=[*PLACE, "n_utterances", *ends])
+                place = dict(zip(PLACE, (field, group, stage, visited, part["step"].iloc[0]), strict=True))
+                rows.append(place | {"n_utterances": int(measured.loc[SIZE, "n_groups"])} | shown_statistics(measured))
+    frame = pd.DataFrame(rows, columns=[*PLACE, "n_utterances", *STATISTICS])
     shown = {name: about for name, about in SHOWN.items() if not frame[[name]].isna().to_numpy().all()}
     heading = ["field", "group", "after", "step", "n utt.", *(f"{label} [95 %]" for label, _ in shown.values())]
     printed = [
@@ -69,7 +71,8 @@ def overlap_by_group(run: Run) -> PrintedTable:
         + [cell(row, name, digits) for name, (_, digits) in shown.items()]
         for row in frame.to_dict("records")
     ]
-    notes = ["Student's rollouts at the end of each stage. [ ]: studentized bootstrap over the group's utterances."]
+    when = " at the end of each stage" if run.probed is None else ""
+    notes = [f"Student's rollouts{when}. [ ]: studentized bootstrap over the group's utterances."]
     sizes: dict[str, dict[str | None, int]] = {}
     for row in last.loc[last["statistic"] == SIZE].to_dict("records"):
         group = row["group"] if isinstance(row["group"], str) else None
@@ -127,7 +130,12 @@ def fields_of(transcripts: pd.DataFrame) -> list[str]:
     return named + (["language"] if "language" not in named and languages > 1 else [])
 
 
-def _statistics(measured: pd.DataFrame) -> dict[str, float]:
+def shown_statistics(measured: pd.DataFrame) -> dict[str, float]:
+    """Return the statistics of `SHOWN` that were measured, each with the ends of its interval.
+
+    Args:
+        measured: Readings, by statistic.
+    """
     return {
         f"{name}{end}": float(measured.loc[name, column])
         for name in SHOWN

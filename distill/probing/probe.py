@@ -93,15 +93,14 @@ class StateProbe:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Metadata of a file of traces: version, states, settings, and the position funnel."""
-        settings = {
+        """Metadata of a file of traces: version, states and settings."""
+        return {
             "schema": SCHEMA,
             "versions": {DISTRIBUTION: __version__},
             "states": self.states,
             "k": self.estimates.k,
             "temperature": self.estimates.temperature,
         }
-        return settings | {"one_vocabulary": self.coverage is None, "funnel": self.funnel.to_dict()}
 
 
 def probe(

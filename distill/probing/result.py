@@ -13,15 +13,18 @@ from overlap.bounds import BoundsSummary
 from overlap.calibration import CalibrationReadings
 from overlap.estimates.first_reading import FirstReading
 from overlap.estimates.group_readings import GroupReadings
+from overlap.plain_json import plain
 from overlap.signal import SignalReadings
 from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
 
 from ..files import write_rows
+from ..run.run_directory import NO_SPEECH
 from .no_speech import NoSpeechReading
 from .probe import StateProbe
 from .round_trip import RoundTrip
-from .windows import WindowStrata
+from .rows import probe_tables
+from .windows import WINDOWS, WindowStrata
 
 NO_TEXTS = (
     "signal and calibration: not measured, for the manifest has no texts; give its lines a `text` to see whether the "
@@ -132,24 +135,31 @@ class ProbeResult:
             tree["no_speech"] = self.no_speech.to_dict()
         if self.groups:
             tree["groups"] = {one.field: one.to_dict() for one in self.groups}
-        return tree | self._against_references()
-
-    def _against_references(self) -> dict[str, Any]:
-        """Return signal and calibration as a tree that JSON can hold; nothing without texts."""
-        found = {"signal": self.signal, "calibration": self.calibration}
-        return {name: readings.to_dict() for name, readings in found.items() if readings is not None}
+        against = {"signal": self.signal, "calibration": self.calibration}
+        return tree | {name: readings.to_dict() for name, readings in against.items() if readings is not None}
 
     def write(self, path: str | Path) -> None:
-        """Write the traces there, as Parquet, which `distill report` and `analysis.load` open.
+        """Write the result there, as Parquet, which `distill report` and `analysis.load` open.
 
-        With them go the funnel, signal and calibration, but no `groups`, no `windows` and no `no_speech`: these are in
-        `to_dict`.
+        Its rows are the traces. All else that the probe measured is in the metadata, in the rows of a run directory's
+        folders, and of `windows`.
 
         Raises:
             WriteError: The disk is full.
         """
-        about = {**self.sources, **self.probed.about, **self._against_references()}
-        write_rows(Path(path), self.traces, {"probe": about})
+        tables = probe_tables(self.probed, self.groups)
+        tables[NO_SPEECH] = [] if self.no_speech is None else list(self.no_speech.rows)
+        tables[WINDOWS] = [] if self.windows is None else self.windows.rows()
+        n_recordings = None if self.windows is None else self.windows.n_recordings
+        counts = {"n_utterances": len(self.probed.rollouts), "n_recordings": n_recordings}
+        about = {**self.sources, **self.probed.about, **counts, "tables": plain(tables)}
+        write_rows(Path(path), self._rows, {"probe": about})
+
+    @property
+    def _rows(self) -> list[dict[str, Any]]:
+        """The traces, with the recording of each piece if some are pieces."""
+        of = self.probed.recordings
+        return [{**row, "recording": of.get(row["id"], row["id"])} for row in self.traces] if of else self.traces
 
     @property
     def _source_line(self) -> str:
@@ -157,8 +167,8 @@ class ProbeResult:
         n = f"{len(self.references):,}"
         if self.windows is None or not self.windows.pieces.n_cut:
             return f"{named}: {n} utterances, on the student's rollouts"
-        read = sum(bool(names) for names in self.windows.pieces.names.values())
-        return f"{named}: {read:,} recordings in {n} pieces, on the student's rollouts; intervals are over recordings"
+        read = f"{self.windows.n_recordings:,} recordings in {n} pieces"
+        return f"{named}: {read}, on the student's rollouts; intervals are over recordings"
 
     @property
     def _without_reference(self) -> str:

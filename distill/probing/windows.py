@@ -16,6 +16,8 @@ from overlap.strata import StratumSums, windows
 from ..data.long_recordings import Pieces
 from .probe import StateProbe
 
+WINDOWS = "windows"
+"""Name of the rows in a probe's file."""
 SHOWN = ("top1_agreement", "total_variation", "overlap_ratio", "end_of_text", "repetition")
 """Statistics that are printed; the frame has all."""
 
@@ -50,9 +52,18 @@ class WindowStrata:
     def to_dict(self) -> dict[str, Any]:
         """Return counts of the cuts and of recordings without a reference for their pieces, and a row for each window
         and statistic, as JSON can hold them."""
-        rows = self.frame.astype({"window": str}).to_dict("records")
         counted = {**self.pieces.to_dict(), "n_without_reference": self.pieces.n_without_reference}
-        return plain({**counted, "statistics": rows})
+        return plain({**counted, "statistics": self.rows()})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each window and statistic."""
+        named = self.frame.astype({"window": str}).to_dict("records")
+        return [{str(key): value for key, value in row.items()} for row in named]
+
+    @property
+    def n_recordings(self) -> int:
+        """Recordings of which something was probed."""
+        return sum(bool(names) for names in self.pieces.names.values())
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         by: dict[str, dict[str, Mapping[str, Any]]] = {}

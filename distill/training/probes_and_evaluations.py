@@ -25,24 +25,14 @@ from ..probing.against_references import is_labeled, speakers_of
 from ..probing.groups import readings_by_group
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
+from ..probing.rows import probe_tables
 from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
 from ..run.probe_sums import as_kept, last_sums, write_sums
 from ..run.provenance import changed_since
-from ..run.run_directory import (
-    CALIBRATION,
-    GROUPS,
-    NO_SPEECH,
-    SIGNAL,
-    TOKEN_RULES,
-    TRACES,
-    RunDirectory,
-    damaged,
-    read_json,
-)
-from .group_rows import group_changes, group_estimates, group_rows
+from ..run.run_directory import NO_SPEECH, PROBES, SIGNAL, TRACES, RunDirectory, damaged, read_json
+from .group_estimates import group_changes, group_estimates
 from .no_speech import NoSpeechProbe
-from .reading_rows import calibration_rows, rule_rows, signal_rows
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
@@ -104,12 +94,7 @@ class Monitor:
         if config is None or pair is None:
             return {}
         readings: dict[str, overlap.Estimate] = {}
-        rows: list[dict[str, Any]] = []
-        traces: list[dict[str, Any]] = []
-        rules: list[dict[str, Any]] = []
-        signal: list[dict[str, Any]] = []
-        calibrated: list[dict[str, Any]] = []
-        groups: list[dict[str, Any]] = []
+        tables: dict[str, list[dict[str, Any]]] = {}
         probed: dict[str, StateProbe] = {}
         # The teacher's transcripts first: the student's positions past their length are read apart.
         for states in sorted(config.states, key=lambda states: states != "teacher"):
@@ -140,21 +125,16 @@ class Monitor:
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             found = readings_by_group(result, self._groups)
             readings |= group_estimates(states, found)
-            groups += group_rows(states, found, asdict(place))
-            rows += probe_rows(result, place)
-            rules += rule_rows(result, asdict(place))
-            signal += signal_rows(result, asdict(place))
-            calibrated += calibration_rows(result, asdict(place))
-            traces += [asdict(place) | row for row in self._scored(result.traces)]
-        self.run.append_probes(place.file, rows)
-        self.observer.probe(rows)
-        without_speech = [asdict(place) | row for row in self._no_speech.rows(self.decoding)]
-        if not (signal or self._said_no_texts or is_labeled(self.setup.probe)):
+            for folder, rows in (probe_tables(result, found) | {TRACES: self._scored(result.traces)}).items():
+                tables.setdefault(folder, []).extend(asdict(place) | row for row in rows)
+        measured = tables.pop(PROBES, [])
+        self.run.append_probes(place.file, measured)
+        self.observer.probe(measured)
+        tables[NO_SPEECH] = [asdict(place) | row for row in self._no_speech.rows(self.decoding)]
+        if not (tables.get(SIGNAL) or self._said_no_texts or is_labeled(self.setup.probe)):
             self._said_no_texts = True
             self.observer.notice("no signal and no calibration: the probe's manifest has no texts to compare with")
-        kept = {TRACES: traces, TOKEN_RULES: rules, NO_SPEECH: without_speech}
-        kept |= {SIGNAL: signal, CALIBRATION: calibrated, GROUPS: groups}
-        for folder, rows in kept.items():
+        for folder, rows in tables.items():
             if rows and self.run.writer:
                 path = self.run.path / folder / f"{place.file}.parquet"
                 path.parent.mkdir(exist_ok=True)  # runs of earlier versions lack some of them
@@ -284,24 +264,3 @@ def probe_decoding(recipe: Recipe) -> Decoding:
     """Return the decoding of probes: greedy, with the length limit of the on-policy stage."""
     limits = [stage.rollout.limit for stage in recipe.stages if stage.type == "opd"]
     return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
-
-
-def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
-    """Return rows of `probes/`: one per statistic, one per bin of the funnel (`funnel.used`, …; value = positions), and
-    the number of used positions in rollouts that did not end (`funnel.used_unfinished`)."""
-    common = {**asdict(place), "states": result.states}
-    rows = [
-        common
-        | {
-            "statistic": name,
-            **estimate.to_dict(),
-        }
-        for name, estimate in result.readings.items()
-    ]
-    nan = float("nan")
-    counted = {"standard_error": nan, "low": nan, "high": nan, "n_groups": len(result.rollouts), "n_undefined": 0}
-    rows += [
-        common | {"statistic": f"funnel.{name}", "value": float(count), "n_positions": result.funnel.total} | counted
-        for name, count in result.funnel.to_dict().items()
-    ]
-    return rows

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import distill
+from analysis import load
 from distill.data.labels import LabelWarning
 from distill.models import load_recognizer
 from distill.models.base import ModelError
@@ -106,7 +107,7 @@ class TestProbe:
         assert "top1_agreement" in page
         assert str(manifests["probe"]) in page
 
-    def test_a_served_teacher(self, server, served_models, student_path, manifests, capsys):
+    def test_a_served_teacher(self, server, served_models, student_path, manifests, capsys, tmp_path):
         words = ("--student", student_path, "--teacher", served_models["teacher"], "--manifest", manifests["probe"])
         words = (*words, "--teacher-url", server.url, "--served-name", "teacher", "--k", 4, "--max-new-tokens", 4)
         about = {"teacher_url": server.url, "server": Server(served_name="teacher"), "k": 4}
@@ -114,6 +115,9 @@ class TestProbe:
         result = distill.probe(pair, manifests["probe"], max_new_tokens=4, quiet=True)
         assert result.to_dict() == printed(capsys, "probe", *words, "--json")
         assert result.bounds is not None
+        result.write(tmp_path / "served.parquet")
+        kept = load(tmp_path / "served.parquet").probes.set_index("statistic")
+        assert kept.loc["forward_kl.upper", "value"] == pytest.approx(result.bounds.ends()["forward_kl.upper"].value)
         with pytest.raises(UserError, match="temperature: a server's log-probabilities are at temperature 1"):
             distill.probe(pair, manifests["probe"], temperature=2.0, quiet=True)
         for function in (distill.show, distill.score):

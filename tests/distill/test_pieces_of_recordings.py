@@ -9,12 +9,17 @@ import pytest
 import soundfile
 
 import distill
+from analysis import load, overlap_by_group
+from analysis.report import write_report
+from analysis.run.against_references import calibration_readings, signal_readings
+from analysis.tables.by_window import overlap_by_window
 from distill import Utterance, read_manifest, write_manifest
 from distill.data import long_recordings
 from distill.data.audio import AudioError, load_audio
 from distill.progress.observer import Observer
-from distill.recipe import Filters
+from distill.recipe import Filters, NoSpeech
 from distill.recipe.paths import packaged
+from overlap import Estimate
 from tests.distill.conftest import ONLY_EMPTY
 from tests.distill.test_cli import run
 
@@ -101,6 +106,32 @@ def test_intervals_are_over_recordings(pair, recordings):
     ends = frame[frame["statistic"] == "end_of_text"].astype({"window": str}).set_index("window")
     assert ends["n_groups"].to_dict() == {"whole": N - CUT, "first": CUT, "middle": 2, "last": CUT}
     assert ends["n_positions"].to_dict() == {"whole": N - CUT, "first": CUT, "middle": 3, "last": CUT}
+
+
+def test_its_file_has_all_that_it_printed(pair, recordings, tmp_path):
+    found = probed(pair, recordings, groups=["language"], no_speech=NoSpeech(silence=2, noise=1), traced=None)
+    found.write(tmp_path / "long.parquet")
+    read = load(tmp_path / "long.parquet")
+    probes = read.probes.set_index("statistic")
+    for name, one in found.readings.items():
+        assert vars(Estimate.from_dict(probes.loc[name].to_dict())) == pytest.approx(vars(one), nan_ok=True)
+    assert probes.loc["funnel.used", "value"] == found.funnel["used"]
+    assert read.traces.groupby("recording").size().loc["r01"] == len(found.windows.pieces.names["r01"])
+    ends = found.windows.frame.loc[found.windows.frame["statistic"] == "end_of_text", "value"]
+    windows = overlap_by_window(read).frame
+    assert windows["end_of_text"].tolist() == pytest.approx(ends.tolist())
+    assert windows["n_recordings"].tolist() == [N - CUT, CUT, 2, CUT]
+    [group] = overlap_by_group(read).frame.to_dict("records")
+    assert (group["group"], group["n_utterances"]) == ("English", N)
+    assert read.no_speech_clips["text"].tolist() == [row["text"] for row in found.no_speech.rows]
+    assert str(signal_readings(read.signal)) == str(found.signal)
+    assert str(calibration_readings(read.calibration)) == str(found.calibration)
+    assert len(read.token_rules) == sum(1 for _ in found.panel.estimates())
+    page = write_report(tmp_path / "long.parquet", tmp_path / "long.md")
+    assert page.sections[0].state.startswith("one probe of 26 pieces of 20 recordings, which intervals are over")
+    text = (tmp_path / "long.md").read_text(encoding="utf-8")
+    for heading in ("### Overlap by window", "### Overlap by group", "### Without speech", "### Signal"):
+        assert heading in text
 
 
 def test_what_has_no_reference_is_counted(pair, recordings):

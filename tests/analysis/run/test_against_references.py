@@ -6,6 +6,7 @@ import pytest
 from analysis import load
 from analysis.run.against_references import calibration_readings, signal_readings
 from overlap.errors import UserError
+from overlap.plain_json import plain
 from overlap.signal import Verdict
 from tests.analysis.conftest import write_run
 from tests.analysis.readings import calibration_of, signal_of, write_readings
@@ -51,15 +52,9 @@ def test_rows_of_several_probes_or_of_none_are_refused(run):
 
 
 def test_the_file_of_a_probe_has_its_own(tmp_path):
-    made = {"signal": signal_of(0, 0.1).to_dict(), "calibration": calibration_of(0, 0.5).to_dict()}
-    path = write_trace(tmp_path / "probe.parquet")
-    frame = pd.read_parquet(path)
-    about = frame.attrs["probe"]
-    frame.attrs = {"probe": about | made}
-    frame.to_parquet(path, index=False)
-    read = load(path)
+    found = {"signal": signal_of(0, 0.1), "calibration": calibration_of(0, 0.5)}
+    tables = {name: [{"states": "student", **row} for row in one.rows()] for name, one in found.items()}
+    read = load(write_trace(tmp_path / "probe.parquet", tables=plain(tables)))
     assert str(signal_readings(read.signal)) == str(signal_of(0, 0.1))
     assert str(calibration_readings(read.calibration)) == str(calibration_of(0, 0.5))
-    frame.attrs = {"probe": about}
-    frame.to_parquet(path, index=False)
-    assert load(path).signal.empty
+    assert load(write_trace(tmp_path / "without.parquet")).signal.empty

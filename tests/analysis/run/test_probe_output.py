@@ -7,6 +7,7 @@ import pytest
 
 from analysis import compare, load, load_many
 from analysis.figures import mass_distribution, position_profile
+from analysis.figures.profiles import profiles
 from analysis.report import write_report
 from analysis.stages.probe_reading import probe_reading
 from analysis.watching import watch
@@ -17,34 +18,68 @@ ABOUT = {"student": "small", "teacher": "large", "manifest": "calls.jsonl", "k":
 ABOUT |= {"schema": SCHEMA}
 
 
-def write_trace(path, n=12, about=True, **changes):
+def readings(n):
+    """Rows of a probe of n utterances of 6 positions."""
+    values = {"end_of_text": 1.0, "repetition": 1.0, "empty": 0.0, "top1_agreement": 0.6, "total_variation": 0.3}
+    values |= {
+        "student_size": 4.0,
+        "teacher_size": 4.0,
+        "overlap_ratio": 0.75,
+        "teacher_mass": 0.8,
+        "student_mass": 0.9,
+    }
+    counts = {"n_positions": 6 * n, "n_groups": n, "n_undefined": 0, "states": "student"}
+    rows = [
+        {"statistic": name, "value": value, "standard_error": 0.01, "low": value - 0.1, "high": value + 0.1, **counts}
+        for name, value in values.items()
+    ]
+    nothing = dict.fromkeys(("standard_error", "low", "high"))
+    bins = {"used": 6.0 * n, "misaligned": 3.0}
+    return rows + [{"statistic": f"funnel.{bin}", "value": size, **nothing, **counts} for bin, size in bins.items()]
+
+
+def write_trace(path, n=12, about=True, tables=None, **changes):
     frame = trace_frame(0, "x", "student", n, 6, 4).drop(columns=["step", "visit", "stage"]).assign(**changes)
-    funnel = {"used": 6 * n, "misaligned": 3}
-    frame.attrs = {"probe": ABOUT | {"funnel": funnel, "one_vocabulary": True}} if about else {}
+    counted = {"n_utterances": n, "n_recordings": None, "tables": {"probes": readings(n)} | (tables or {})}
+    frame.attrs = {"probe": (ABOUT if about else {"schema": SCHEMA}) | counted}
     frame.to_parquet(path, index=False)
     return path
 
 
-def test_means_are_over_positions(tmp_path):
+def test_it_has_the_readings_of_the_probe(tmp_path):
     run = load(write_trace(tmp_path / "trace.parquet"))
     found = run.probes.set_index("statistic")
-    values = [v for row in pd.read_parquet(tmp_path / "trace.parquet")["overlap_ratio"] for v in row]
-    assert found.loc["overlap_ratio", "value"] == pytest.approx(sum(values) / len(values))
+    assert found.loc["overlap_ratio", ["value", "low", "high"]].tolist() == [0.75, 0.65, 0.85]
     assert (found.loc["overlap_ratio", "n_positions"], found.loc["overlap_ratio", "n_groups"]) == (72, 12)
-    assert found.loc["end_of_text", "value"] == 1.0
     assert found.loc["funnel.misaligned", "value"] == 3
+    assert math.isnan(found.loc["funnel.misaligned", "low"])
     assert (len(run.traces), len(run.positions)) == (12, 72)
     assert "72 rows" not in repr(run)
+    assert run.probe_sums.empty
+    assert run.windows.empty
 
 
-def test_positions_that_were_not_used_are_in_no_mean(tmp_path):
-    path = write_trace(tmp_path / "trace.parquet", n=3)
+def test_a_file_without_readings_or_with_damaged_ones_is_refused(tmp_path):
+    path = write_trace(tmp_path / "trace.parquet")
     frame = pd.read_parquet(path)
-    frame["used"] = [[True] * 6, [False] * 6, [True, False, False, False, False, False]]
-    frame["overlap_ratio"] = [[0.5] * 6, [math.nan] * 6, [1.0] + [0.0] * 5]
+    frame.attrs["probe"]["tables"]["probes"][3]["high"] = "much"
     frame.to_parquet(path, index=False)
-    found = load(path).probes.set_index("statistic").loc["overlap_ratio"]
-    assert (found["value"], found["n_positions"], found["n_groups"]) == (pytest.approx(4 / 7), 7, 2)
+    with pytest.raises(ValueError, match=r"trace\.parquet, row 4: field `high` is the text 'much'; expected a number"):
+        load(path)
+    frame.attrs = {}
+    frame.to_parquet(path, index=False)
+    again = "its metadata have no readings .* make it again with `distill probe --output"
+    with pytest.raises(ValueError, match=again):
+        load(path)
+
+
+def test_intervals_along_the_utterance_are_over_recordings(tmp_path):
+    apart = load(write_trace(tmp_path / "apart.parquet"))
+    pieces = load(write_trace(tmp_path / "pieces.parquet", recording=[f"r{i // 4}" for i in range(12)]))
+    for run, n in ((apart, 12), (pieces, 3)):
+        [(_, frame)] = profiles(run, "top1_agreement", "student", relative=True, bins=4)
+        assert set(frame["n_groups"]) == {n}
+    assert pieces.positions["recording"].nunique() == 3
 
 
 def test_the_report_of_a_trace_names_models_and_ends_in_the_same_verdict(tmp_path):
@@ -70,7 +105,7 @@ def test_figures_and_comparison_take_it(tmp_path):
     assert table["top1_agreement"].notna().all()
 
 
-def test_a_trace_from_before_it_named_its_models_says_so(tmp_path):
+def test_a_trace_that_does_not_name_its_models_says_so(tmp_path):
     path = write_trace(tmp_path / "trace.parquet", about=False)
     (section,) = write_report(path, tmp_path / "report.md").sections
     assert section.missing[0].startswith("The file does not name its models and manifest")

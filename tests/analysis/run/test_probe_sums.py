@@ -48,7 +48,7 @@ def test_a_run_without_them_has_no_rows(run, tmp_path):
     assert load(run).probe_sums.empty
     traces = pd.read_parquet(write_traces(run, 100, "base", {"a": 2}))
     traces = traces.drop(columns=["step", "visit", "stage"])
-    traces.attrs["probe"] = {"schema": SCHEMA, "states": "student", "k": 8, "temperature": 1.0, "funnel": {"used": 2}}
+    traces.attrs["probe"] = {"schema": SCHEMA, "states": "student", "k": 8, "temperature": 1.0, "tables": {}}
     traces.to_parquet(tmp_path / "probe.parquet")
     assert list(load(tmp_path / "probe.parquet").probe_sums.columns) == list(required(ProbeSum))
 

@@ -324,7 +324,9 @@ def test_a_trace_of_a_run_is_not_a_probe(small, capsys):
             main([str(argument) for argument in arguments])
         assert f"0.parquet: a trace of a run; give the run, {small}" in " ".join(capsys.readouterr().err.split("\n"))
     probe = small.parent / "probe.parquet"
-    pd.read_parquet(file).drop(columns=["step", "visit", "stage"]).to_parquet(probe)
+    traces = pd.read_parquet(file).drop(columns=["step", "visit", "stage"])
+    traces.attrs["probe"] = {"schema": SCHEMA, "tables": {}}
+    traces.to_parquet(probe)
     words = compare(load_many([small, probe])).to_text()
     assert "Still running" not in words
     assert "Probes, which have no error rates: probe.parquet." in words

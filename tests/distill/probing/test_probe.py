@@ -12,10 +12,10 @@ from distill.data.batch import AudioSource
 from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
+from distill.probing.rows import probe_tables
 from distill.recipe import Decoding, SupportSettings
 from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair
-from distill.training.probes_and_evaluations import Place, probe_rows
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_rollouts_that_ran_into_the_limit_are_used_and_counted(pair, utterances)
     cut_off = sum(len(ids) for ids, finished in result.rollouts.values() if not finished)
     assert result.funnel == overlap.Funnel({"used": len(utterances)}, used_unfinished=cut_off)
     assert cut_off > 0
-    rows = {row["statistic"]: row for row in probe_rows(result, Place(10, 2, "on-policy"))}
+    rows = {row["statistic"]: row for row in probe_tables(result)["probes"]}
     assert rows["funnel.used_unfinished"]["value"] == cut_off
 
 

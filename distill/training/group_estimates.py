@@ -1,10 +1,8 @@
-"""What a probe says of groups of its utterances, for gates and for the run directory."""
+"""What a probe says of groups of its utterances, for gates."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import overlap
 from overlap.definitions import Ranges
@@ -15,32 +13,6 @@ from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.paired_change import paired_change
 
 from ..data.groups import FieldGroups
-
-SIZE = "utterances"
-"""Statistic of the row that every group has, also one that is too small for others."""
-
-
-def group_rows(states: str, found: Sequence[GroupReadings], place: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return rows of `probe_groups/`: one per reading of a group, and one with the size of every group.
-
-    Args:
-        states: Of the probe.
-        found: Its readings, by field.
-        place: Step, visit and stage.
-    """
-    rows: list[dict[str, Any]] = []
-    for one in found:
-        common = {**place, "states": states, "field": one.field}
-        unnamed: dict[str | None, int] = {None: one.unnamed} if one.unnamed else {}
-        for group, n in ({**one.sizes} | unnamed).items():
-            size = overlap.Estimate(float(n), math.nan, math.nan, math.nan, n, n)
-            rows.append({**common, "group": group, "statistic": SIZE, **size.to_dict()})
-        for group, readings in one.groups.items():
-            rows += [
-                {**common, "group": group, "statistic": name, **estimate.to_dict()}
-                for name, estimate in readings.items()
-            ]
-    return rows
 
 
 def group_estimates(states: str, found: Sequence[GroupReadings]) -> dict[str, overlap.Estimate]:
