@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import seaborn as sns
 
-from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.definitions.names import ALL
 from overlap.errors import UserError
 
 from ..run.display_text import STATES as LABEL
@@ -72,8 +72,7 @@ def axis_label(statistic: str) -> str:
     Raises:
         UserError: No such statistic; names those there are.
     """
-    known = TOKEN_STATISTICS | SEQUENCE_STATISTICS
-    if statistic not in known:
-        raise UserError(f"no statistic is called {statistic!r}; there are {', '.join(known)}")
+    if statistic not in ALL:
+        raise UserError(f"no statistic is called {statistic!r}; there are {', '.join(ALL)}")
     name = LABELS.get(statistic, statistic.replace("_", " ").capitalize())
-    return f"{name}\n({known[statistic].unit})"
+    return f"{name}\n({ALL[statistic].unit})"

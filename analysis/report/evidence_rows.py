@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 
 from overlap import Estimate
+from overlap.estimates.first_reading import ENOUGH_ENDS
 
 from ..formatting import count, number
 from .thresholds import NAMES, SOURCES, Thresholds, form_read
-from .verdict_types import Evidence, StageFacts, Standing, in_words, positions_of
+from .verdict_types import Evidence, StageFacts, Standing, groups_of, in_words, positions_of
+
+_LIKELY = "teacher's ends that the student finds likely"
 
 
 def collapse_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
@@ -18,6 +21,21 @@ def collapse_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
         compare_with_threshold(facts.after, "repetition", at_most=thresholds.repetition),
         compare_with_threshold(facts.after, "end_of_text", at_least=thresholds.end_of_text),
     ]
+
+
+def likely_rows(facts: StageFacts) -> list[Evidence]:
+    """Return at which share of the teacher's ends the student finds the end likely; nothing where it was not probed.
+
+    As in the gates of shipped recipes, the value decides where it is of at least 50 transcripts.
+    """
+    found = facts.likely
+    if found is None or math.isnan(found.value):
+        return []
+    met = found.value >= facts.likely_level and found.n_groups >= ENOUGH_ENDS
+    standing = _standing_of(met, found.high < facts.likely_level)
+    counted = groups_of(found.n_groups, "transcript")
+    threshold, source = f"≥ {facts.likely_level:.2f}", SOURCES["student_end_likely.at_end"]
+    return [Evidence(_LIKELY, "teacher's transcripts", in_words(found), counted, threshold, standing, source)]
 
 
 def mass_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from overlap import Estimate
-from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.definitions.names import ALL
 from overlap.errors import UserError
 from overlap.gates import KINDS
 
+from ..advising.readings import level_for
 from ..formatting import count
 from ..inference.pairing import Rated, paired_with
 from ..run.load import ERROR_RATES, Run, normalizer_of
@@ -45,6 +46,7 @@ def stage_facts(
         UserError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
     """
     probes, tested = run.probes, student_evaluations(run)
+    teachers = probes.loc[probes["states"] == "teacher"]
     last_opd = max((visit.number for visit in run.visits if visit.kind == "opd"), default=-1)
     facts, ends = [], []
     for visit in run.visits:
@@ -65,6 +67,8 @@ def stage_facts(
             StageFacts(
                 *(visit.stage, visit.kind, visit.first_step, visit.last_step, visit.decision, visit.reason),
                 *(_numbers(part, step) for part in (own, fixed) for step in (visit.first_step, visit.last_step)),
+                likely=_numbers(teachers.loc[teachers["visit"] == visit.number], visit.last_step).get(LIKELY),
+                likely_level=level_for(run, LIKELY).level,
                 errors=errors if visit.steps else None,
                 baseline=baseline,
                 outcome=visit.outcome,
@@ -82,6 +86,8 @@ def stage_facts(
 
 
 STATES = ("student", "fixed")
+LIKELY = "student_end_likely.at_end"
+"""Read on the teacher's transcripts."""
 WORSE = {"total_variation": 1, "forward_kl": 1, "top1_agreement": -1, "student_mass": -1, "teacher_mass": -1}
 """Statistics of which one direction is worse, with that direction."""
 CERTAIN = 0.05
@@ -155,7 +161,7 @@ def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Estimate]:
     found = {}
     for row in probes.loc[probes["step"] == step].to_dict("records"):
         name = str(row["statistic"]).split(".")[0]  # `forward_kl.lower` is an end of a statistic
-        if name in SEQUENCE_STATISTICS or name in TOKEN_STATISTICS:
+        if name in ALL:
             found[str(row["statistic"])] = Estimate.from_dict(row)
     return found
 

@@ -52,6 +52,7 @@ SOURCES = {
     "mass_loss": _source("any/collapse/student_mass.fall"),
     "repetition": _source("any/collapse/repetition"),
     "end_of_text": _source("any/collapse/end_of_text"),
+    "student_end_likely.at_end": _source("any/switch/student_end_likely.at_end"),
     "overlap_ratio": "not judged, it depends on k; 72 % → 91 % in a successful run of arXiv 2604.13016",
 }
 """Justification of each threshold in one line: evidence and source of its row."""

@@ -16,7 +16,15 @@ from overlap.gates import READINESS, Question
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence_rows import collapse_rows, compare_with_threshold, context_rows, error_rows, mass_rows, sentence_of
+from .evidence_rows import (
+    collapse_rows,
+    compare_with_threshold,
+    context_rows,
+    error_rows,
+    likely_rows,
+    mass_rows,
+    sentence_of,
+)
 from .staging_study import gated_improvement
 from .thresholds import NAMES, Thresholds, form_read
 from .verdict_types import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, groups_of
@@ -148,7 +156,8 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
         for name in ("student_mapped_mass", "teacher_mapped_mass")
         if name in facts.after
     ]
-    shown = [*needed, *signs, *shared, *context_rows(facts), *error_rows(facts)]
+    likely = likely_rows(facts)
+    shown = [*needed, *signs, *likely, *shared, *context_rows(facts), *error_rows(facts)]
     alarms = [row for row in (*signs, *shared) if row.standing is Standing.MISSED]
     if alarms:
         what = "the student has collapsed" if alarms[0] in signs else "the vocabularies share too little"
@@ -159,6 +168,8 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     reasons = [sentence_of(row) for row in (*missed, *undecided, *unmeasured)]
     if missed:
         return Judged(asked, Recommendation.WAIT, "not enough overlap yet", reasons, shown)
+    if unknown := [sentence_of(row) for row in likely if row.standing is Standing.MISSED]:
+        return Judged(asked, Recommendation.WAIT, "the student does not know where to end", [*unknown, *reasons], shown)
     if facts.waiting:
         waits = f"The recipe's gate has not opened: {facts.waiting}. The gate decides, even if this report asks less."
         met = [sentence_of(row) for row in needed if row.standing is Standing.MET]

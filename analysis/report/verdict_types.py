@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from overlap import Estimate
 from overlap.definitions import SEQUENCE_STATISTICS
+from overlap.gates import READINESS
 
 from ..formatting import count, number, p_text, plural, signed
 
@@ -43,7 +44,7 @@ def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: b
 
 def positions_of(statistic: str, estimate: Estimate) -> str:
     """Return counts behind a statistic of a probe: `1,164 positions in 80 utterances`, or `80 transcripts`."""
-    if statistic in SEQUENCE_STATISTICS:
+    if statistic in SEQUENCE_STATISTICS and statistic != "stop_density":
         return groups_of(estimate.n_positions, "transcript")
     counted = groups_of(estimate.n_positions, "position")
     return f"{counted} in {groups_of(estimate.n_groups, 'utterance')}" if estimate.n_groups else counted
@@ -168,6 +169,9 @@ class StageFacts:
         after: The same at its end.
         fixed_before: At its start on the student's recorded rollouts.
         fixed_after: At its end.
+        likely: At which share of the ends of the teacher's transcripts the student finds the end likely, at its end;
+            None if that was not probed.
+        likely_level: Least such share, of the run's recipe or of any pair.
         errors: Change of the error rate since its start; None if that was not evaluated.
         baseline: Change of the error rate since the best end of an earlier stage; None if that is its own start.
         start_evaluated: Whether the weights that it began with were evaluated.
@@ -190,6 +194,8 @@ class StageFacts:
     after: Mapping[str, Estimate] = field(default_factory=dict)
     fixed_before: Mapping[str, Estimate] = field(default_factory=dict)
     fixed_after: Mapping[str, Estimate] = field(default_factory=dict)
+    likely: Estimate | None = None
+    likely_level: float = READINESS.level("student_end_likely.at_end")
     errors: ErrorChange | None = None
     baseline: ErrorChange | None = None
     start_evaluated: bool = False

@@ -21,8 +21,11 @@ def funnel_of(probe: pd.DataFrame) -> Funnel | None:
 
 
 def probe_reading(run: Run) -> FirstReading:
-    """Return the five numbers to read first in a run with one probe, on the first of its states."""
-    own = run.probes.loc[run.probes["states"] == run.probes["states"].iloc[0]].set_index("statistic")
+    """Return the five numbers to read first in a run with one probe, on the first of its states and the teacher's."""
+    first = run.probes["states"].iloc[0]
+    own = run.probes.loc[run.probes["states"] == first].set_index("statistic")
+    teachers = run.probes.loc[(run.probes["states"] == "teacher") & (first != "teacher")].set_index("statistic")
     estimates = {str(name): Estimate.from_dict(row.to_dict()) for name, row in own.iterrows()}
+    estimates |= {f"teacher.{name}": Estimate.from_dict(row.to_dict()) for name, row in teachers.iterrows()}
     k = int(run.resolved["recipe"]["support"]["k"])
     return first_reading(estimates, funnel_of(own.reset_index()), k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from overlap.arguments import checked_arguments
 from overlap.errors import UserError
@@ -41,15 +42,18 @@ def probe(
     max_seconds: float = 30.0,
     long: bool = False,
     traced: int | None = None,
+    teacher_states: bool = True,
     no_speech: NoSpeech | None = None,
     groups: Sequence[str] = (),
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
-    """Measure support overlap on the student's rollouts.
+    """Measure support overlap on the student's rollouts, and on the teacher's transcripts.
 
-    The teacher also transcribes the first 32 utterances, to report how many of these transcripts its tokenizer encodes
-    to other tokens than it wrote.
+    The latter say at which share of the teacher's ends the student finds the end likely
+    (`teacher.student_end_likely.at_end`), and which positions are past the teacher's transcript. The teacher also
+    transcribes the first 32 utterances once more, to report how many of these transcripts its tokenizer encodes to
+    other tokens than it wrote.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
@@ -65,6 +69,7 @@ def probe(
             the pieces, and break the statistics down by window. Intervals are over recordings. Signal and calibration
             leave out recordings that are cut, because their pieces have no reference text.
         traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
+        teacher_states: Whether the teacher's transcripts are probed too, which takes about as long again.
         no_speech: Clips of silence and noise that both models transcribe; None reads none.
         groups: Fields of the manifest, such as `language`: every value with at least 20 utterances (if they are cut,
             recordings) gets all readings of its own, see `ProbeResult.groups`.
@@ -100,15 +105,25 @@ def probe(
             data = replace(data, sets=(pieces.utterances,))
         utterances = data.checked_one(pair.student, pair.teacher)
         clips = checked_clips(no_speech or NoSpeech(), utterances, (pair.student, pair.teacher), "no_speech")
-        probed = probes.probe(
+        measure = partial(
+            probes.probe,
             pair,
             source,
             utterances,
             support.model_copy(update={"k": pair.k}),
             decoding,
-            normalizer=normalizer,
             recordings={} if pieces is None else pieces.recording_of,
             batch_size=batch_size,
+        )
+        at_teacher = None
+        if teacher_states:
+            at_teacher = measure(
+                states="teacher",
+                progress=lambda done, total: watcher.work("probing teacher's transcripts", done, total),
+            )
+        probed = measure(
+            teacher_rollouts=None if at_teacher is None else at_teacher.rollouts,
+            normalizer=normalizer,
             traced=len(utterances) if traced is None else traced,
             progress=lambda done, total: watcher.work("probing", done, total),
         )
@@ -141,4 +156,4 @@ def probe(
     grouped = utterances if pieces is None else pieces.recordings
     by_group = readings_by_group(probed, [groups_by(grouped, field) for field in groups])
     references = {u.id: u.text for u in utterances}
-    return ProbeResult(sources, probed, trip, references, cached, by_group, without_speech, strata)
+    return ProbeResult(sources, probed, trip, references, cached, by_group, without_speech, strata, at_teacher)

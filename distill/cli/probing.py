@@ -47,11 +47,12 @@ def probe(
     preflight: bool = False,
     panel: bool = False,
     group: tuple[str, ...] = (),
+    teacher_states: bool = True,
     no_speech: Annotated[NoSpeech, Parameter(name="*", group="Without speech")] = NoSpeech(),  # noqa: B008 (frozen)
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
-    """Measure support overlap of two models on a manifest, on the student's rollouts.
+    """Measure support overlap of two models on a manifest, on the student's rollouts and the teacher's transcripts.
 
     Five numbers to read first and a verdict come after the table. Where the manifest has texts, signal (does the
     teacher's word tell right transcripts from wrong ones?) and calibration follow. The teacher also transcribes up to
@@ -73,8 +74,8 @@ def probe(
         long: Cut recordings that are longer than --max-seconds or a model's window at pauses, probe the pieces, and
             break the statistics down by window: first, middle, last. Intervals are over recordings; signal and
             calibration leave out recordings that are cut. It needs the extra "long".
-        output: Parquet file for traces, one row per utterance; distill report and analysis.load read it. It has no
-            groups, windows or clips without speech: these are printed, and --json has them.
+        output: Parquet file for all that was measured; distill report and analysis.load read it. Its rows are traces,
+            one per utterance.
         teacher_url: A server (vLLM, SGLang) that runs the teacher. Statistics that cannot be computed from its top-m
             tokens are reported as lower and upper bounds.
         server: Settings of the server's requests.
@@ -84,6 +85,8 @@ def probe(
             choose; --json always has it. It needs a local teacher.
         group: A field of the manifest, such as language, accent or speaker: also report every value of it that has at
             least 20 utterances. May be given more than once.
+        teacher_states: Also probe the teacher's transcripts, to see at which share of their ends the student finds the
+            end likely; it takes about as long again.
         no_speech: Clips of silence and noise that both models also transcribe; off unless their numbers are given.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
@@ -149,6 +152,7 @@ def probe(
         max_seconds=max_seconds,
         long=long,
         traced=None if output else 0,
+        teacher_states=teacher_states,
         no_speech=no_speech,
         groups=group,
     )

@@ -12,7 +12,6 @@ import torch
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
-from overlap.estimates.first_reading import FirstReading
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.sequences import sequence_values, stop_density_sums
 from overlap.estimates.summary import estimate
@@ -86,12 +85,6 @@ class StateProbe:
         return {**self.estimates, **self.forms, **undecided}
 
     @property
-    def first_reading(self) -> FirstReading:
-        """The five numbers to read first, with a verdict."""
-        ends = {} if self.bounds is None else self.bounds.ends()
-        return overlap.first_reading({**ends, **self.estimates, **self.forms}, self.funnel, self.estimates.k or 0)
-
-    @property
     def about(self) -> dict[str, Any]:
         """Metadata of a file of traces: version, states and settings."""
         return {
@@ -142,6 +135,7 @@ def probe(
     recordings = recordings or {}
     sums = ProbeSums(support.k, states, recordings)
     funnel = overlap.Funnel.empty()
+    counted: list[GroupSums] = []
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
     recut: list[float] = []
@@ -159,6 +153,7 @@ def probe(
         if states == "student" and pair.server is None:
             read_by_rules.append(rule_inputs(scores))
         funnel = funnel + scores.funnel
+        counted.append(GroupSums.from_values({"used": scores.used.double()}, names, mask=transcripts.mask))
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
         decoded = student.decode(transcripts)
@@ -176,7 +171,7 @@ def probe(
     names = [utterance.id for utterance in utterances]
     values = _sequence_values(utterances, texts, rollouts, recut)
     ends = stop_density_sums(*_lengths_and_ends(utterances, rollouts), names)
-    of_sequences = GroupSums.side_by_side([GroupSums.from_values(values, names), ends])
+    of_sequences = GroupSums.side_by_side([GroupSums.from_values(values, names), ends, GroupSums.merged(counted)])
     estimates = {**sums.estimates(), **estimate(of_sequences.regrouped(recordings))}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = sums.bounds()

@@ -11,6 +11,7 @@ from typing import Any
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.calibration import CalibrationReadings
+from overlap.definitions.names import form_of
 from overlap.estimates.first_reading import FirstReading
 from overlap.estimates.group_readings import GroupReadings
 from overlap.plain_json import plain
@@ -19,7 +20,7 @@ from overlap.vocab.coverage import Coverage
 from overlap.weights import ShadowPanel
 
 from ..files import write_rows
-from ..run.run_directory import NO_SPEECH
+from ..run.run_directory import NO_SPEECH, PROBES
 from .no_speech import NoSpeechReading
 from .probe import StateProbe
 from .round_trip import RoundTrip
@@ -34,11 +35,12 @@ NO_TEXTS = (
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Support overlap of a pair at the states of the student's rollouts.
+    """Support overlap of a pair at the states of the student's rollouts, and where the teacher's transcripts end.
 
     Attributes:
         sources: Names of student, teacher and manifest, and the teacher's server, if any.
-        probed: What was measured.
+        probed: What was measured on the student's rollouts.
+        at_teacher: The same on the teacher's transcripts; None if they were not probed.
         round_trip: The check whether the teacher's own transcripts are encoded to the same tokens again.
         references: Texts of the manifest by utterance id, None where it has none.
         cached: With a server's cache: number of cached responses, and of all.
@@ -55,6 +57,7 @@ class ProbeResult:
     groups: tuple[GroupReadings, ...] = ()
     no_speech: NoSpeechReading | None = None
     windows: WindowStrata | None = None
+    at_teacher: StateProbe | None = None
 
     @property
     def summary(self) -> overlap.OverlapSummary:
@@ -63,8 +66,10 @@ class ProbeResult:
 
     @property
     def readings(self) -> Mapping[str, overlap.Estimate]:
-        """What a gate reads: `summary`, forms such as `top1_agreement.without_repeats`, and a server's bounds."""
-        return self.probed.readings
+        """What a gate reads: `summary`, forms such as `top1_agreement.without_repeats`, a server's bounds, and the same
+        on the teacher's transcripts: `teacher.student_end_likely.at_end`."""
+        teachers = {} if self.at_teacher is None else self.at_teacher.readings
+        return {**self.probed.readings, **{f"teacher.{name}": one for name, one in teachers.items()}}
 
     @property
     def funnel(self) -> overlap.Funnel:
@@ -74,7 +79,8 @@ class ProbeResult:
     @property
     def first_reading(self) -> FirstReading:
         """The five numbers to read first, with a verdict."""
-        return self.probed.first_reading
+        ends = {} if self.bounds is None else self.bounds.ends()
+        return overlap.first_reading({**ends, **self.readings}, self.funnel, self.summary.k or 0)
 
     @property
     def coverage(self) -> Coverage | None:
@@ -125,6 +131,8 @@ class ProbeResult:
         if self.coverage:
             sides = {"student": self.coverage.student, "teacher": self.coverage.teacher}
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
+        forms = {name: one for name, one in self.readings.items() if form_of(name)}
+        tree["forms"] = {name: one.to_dict() for name, one in forms.items()}
         if self.bounds:
             tree["bounds"] = self.bounds.to_summary().to_dict()
         if self.panel:
@@ -148,6 +156,8 @@ class ProbeResult:
             WriteError: The disk is full.
         """
         tables = probe_tables(self.probed, self.groups)
+        if self.at_teacher is not None:
+            tables[PROBES] += probe_tables(self.at_teacher)[PROBES]
         tables[NO_SPEECH] = [] if self.no_speech is None else list(self.no_speech.rows)
         tables[WINDOWS] = [] if self.windows is None else self.windows.rows()
         n_recordings = None if self.windows is None else self.windows.n_recordings

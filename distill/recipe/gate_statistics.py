@@ -12,9 +12,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
-from overlap.definitions.forms import FORMS
-from overlap.definitions.names import OWN, change_of, changed_by, is_change, states_of, statistic_of
+from overlap.definitions import (
+    BOUNDED_STATISTICS,
+    DECIDED_BY_TOP_K,
+    PROBE_STATISTICS,
+    SEQUENCE_STATISTICS,
+    TOKEN_STATISTICS,
+    Ranges,
+)
+from overlap.definitions.forms import FORMS, PAST_TEACHER
+from overlap.definitions.names import OWN, change_of, changed_by, form_of, is_change, states_of, statistic_of
 from overlap.gates import Amount
 from overlap.gates.reader import Reader
 
@@ -39,6 +46,7 @@ CHANGED_STATES = ("student", "fixed")
 
 _OF_TRANSCRIPT_OR_TEACHER = (
     *SEQUENCE_STATISTICS,
+    *PROBE_STATISTICS,
     "teacher_size",
     "teacher_entropy",
     "teacher_logprob",
@@ -85,10 +93,10 @@ def statistics_of(*, served: bool) -> tuple[str, ...]:
     known = TOKEN_STATISTICS if not served else (*DECIDED_BY_TOP_K, *OWN_STATISTICS)
     forms = [f"{name}.{form}" for form, names in FORMS.items() for name in names if name in known]
     if not served:
-        return (*known, *forms, *SEQUENCE_STATISTICS)
+        return (*known, *forms, *SEQUENCE_STATISTICS, *PROBE_STATISTICS)
     formed = (f"{name}.{form}" for form, names in FORMS.items() for name in names if name in UNDECIDED)
     ends = (f"{name}.{end}" for name in (*UNDECIDED, *formed) for end in ENDS)
-    return (*known, *forms, *ends, *SEQUENCE_STATISTICS)
+    return (*known, *forms, *ends, *SEQUENCE_STATISTICS, *PROBE_STATISTICS)
 
 
 def evaluation_reading(name: str) -> str:
@@ -175,6 +183,14 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
             return f'there are no changes of error rates; use type = "plateau" for {changed_by(name)}'
         if why := _why_no_change(states, statistic, served=served):
             return why
+    states, statistic = states_of(name)
+    probed = {states_of(one)[0] for one in readings}
+    if form_of(name) == PAST_TEACHER and states == "teacher":
+        return 'positions past the teacher\'s transcript are in the transcripts of others; remove "teacher."'
+    if form_of(name) == PAST_TEACHER and "teacher" not in probed:
+        return 'where the teacher\'s transcript ends is known if it is probed; add "teacher" to probe.states'
+    if states not in (None, *probed) and statistic in readings_of(states, served=served):
+        return f"add {in_toml(states)} to probe.states"
     rates = [evaluation_reading(one) for one in evaluations]
     if name.rpartition(".")[2].lower() in _ERROR_RATES or name.startswith(OWN):
         if not rates:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from overlap.definitions.forms import PAST_TEACHER
+from overlap.definitions.names import form_of
 from overlap.errors import UserError
 
 from .gate_statistics import readings_of
@@ -73,15 +75,19 @@ class Probe(Section):
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
         """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`, and
-        changes since the probe before as `fixed.union_size.change`.
+        changes since the probe before as `fixed.union_size.change`. Positions past the teacher's transcript are known
+        where its states are probed, on the others.
 
         Args:
             served: Whether the teacher is behind a server.
         """
-        prefixes = {states: "" if states == "student" else f"{states}." for states in self.states}
-        return tuple(
-            f"{prefix}{name}" for states, prefix in prefixes.items() for name in readings_of(states, served=served)
-        )
+        found = []
+        for states in self.states:
+            prefix = "" if states == "student" else f"{states}."
+            lengths = states != "teacher" and "teacher" in self.states
+            names = readings_of(states, served=served)
+            found += [f"{prefix}{name}" for name in names if lengths or form_of(name) != PAST_TEACHER]
+        return tuple(found)
 
     @model_validator(mode="after")
     def _check_states(self) -> Probe:

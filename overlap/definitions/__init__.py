@@ -8,6 +8,7 @@ from overlap.definitions.calibration_readings import CALIBRATION_READINGS
 from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
 from overlap.definitions.definition import Definition
 from overlap.definitions.names import ALL, by_canonical_name, canonical, checked
+from overlap.definitions.probe_statistics import PROBE_STATISTICS
 from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
 from overlap.definitions.signal_readings import SIGNAL_READINGS
 from overlap.definitions.token_statistics import TOKEN_STATISTICS
@@ -18,6 +19,7 @@ __all__ = [
     "CALIBRATION_READINGS",
     "CHECKPOINT_STATISTICS",
     "DECIDED_BY_TOP_K",
+    "PROBE_STATISTICS",
     "SEQUENCE_STATISTICS",
     "SIGNAL_READINGS",
     "TOKEN_STATISTICS",

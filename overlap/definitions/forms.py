@@ -19,11 +19,14 @@ _COMPARED = (
 )
 _ENDING = ("student_end_mass", "teacher_end_mass", "end_gap", "student_end_likely")
 
+PAST_TEACHER = "past_teacher"
+"""The form that needs the teacher's transcripts of the same audio."""
+
 FORMS: dict[str, tuple[str, ...]] = {
     "before_repeats": _COMPARED,
     "without_repeats": _COMPARED,
     "at_end": _ENDING,
-    "past_teacher": _ENDING,
+    PAST_TEACHER: _ENDING,
 }
 """Statistics of each form, as in ``top1_agreement.without_repeats``.
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from overlap.arguments import require_kind
 from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
 from overlap.definitions.forms import FORMS
+from overlap.definitions.probe_statistics import PROBE_STATISTICS
 from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
 from overlap.definitions.token_statistics import TOKEN_STATISTICS
 from overlap.errors import UserError
@@ -21,7 +22,7 @@ CHANGE = "change"
 OWN = "own."
 """Prefix of names for a user's own numbers, such as ``own.wer``."""
 
-ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
+ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | PROBE_STATISTICS | CHECKPOINT_STATISTICS
 _BY_ALIAS = {one.alias.lower(): name for name, one in ALL.items() if one.alias}
 
 

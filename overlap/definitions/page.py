@@ -7,6 +7,7 @@ from pathlib import Path
 from overlap.definitions import (
     CALIBRATION_READINGS,
     CHECKPOINT_STATISTICS,
+    PROBE_STATISTICS,
     SEQUENCE_STATISTICS,
     SIGNAL_READINGS,
     TOKEN_STATISTICS,
@@ -25,6 +26,7 @@ def page() -> str:
     sections = (
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
         ("Statistics of one sequence", "`overlap.estimates.sequences`", SEQUENCE_STATISTICS),
+        ("Statistics of a probe's positions", "`overlap.estimates.funnel`", PROBE_STATISTICS),
         ("Statistics of clips without speech", "`overlap.estimates.no_speech`", NO_SPEECH_STATISTICS),
         ("Statistics between two checkpoints", "`overlap.statistics.gain`", CHECKPOINT_STATISTICS),
         ("Signal: right and wrong transcripts", "`overlap.signal`", SIGNAL_READINGS),

@@ -153,6 +153,7 @@ class Readiness:
 
 _DEMO = "tests/studies/test_staging.py"
 _SPEECH = "tests/studies/test_recorded_speech.py"
+_TERMINATION = "tests/studies/test_termination.py"
 _SHARED = "arXiv 2604.13016"
 _LOST = "smaller sets have lost tokens, most often to the vocabulary map"
 _ONE_SEED = "just above the level was enough on recorded speech, one seed"
@@ -201,12 +202,11 @@ def _switch() -> Iterator[ReadinessLevel]:
     yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=2, source=_SPEECH)
 
     row = partial(ReadinessLevel, question=Question.switch, states="teacher", statistic="student_end_likely.at_end")
-    below = (
-        "sound runs were above it when their gate opened; teacher data alone levels off below the level for any pair"
-    )
-    yield row(setting="demo", level=0.7, evidence=below, n=1, source="one run of the recipe")
-    yield row(setting="demo_matched", level=0.7, evidence="the demo's level, carried over")
-    yield row(setting="whisper_tiny_en", level=0.7, evidence="the demo's level, carried over")
+    never = "sound runs were above it when their gate opened, and none reached the level for any pair, then or later"
+    yield row(setting="demo", level=0.7, evidence=never, n=10, source=_TERMINATION)
+    yield row(setting="demo_matched", level=0.7, evidence=never, n=3, source=_TERMINATION)
+    reached = "the level for any pair; sound runs were above it when their gate opened"
+    yield row(setting="whisper_tiny_en", level=0.95, evidence=reached, n=3, source=_TERMINATION)
 
 
 def _least() -> Iterator[ReadinessLevel]:
@@ -221,6 +221,7 @@ def _collapse() -> Iterator[ReadinessLevel]:
     loops = "loops lie far above"
     yield row(statistic="repetition", side="at_most", level=3.0, evidence=loops, source="arXiv 2604.08527")
     yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
+    yield row(statistic="empty", side="at_most", level=0.1, evidence="share of transcripts without text")
     far = "far below the values of runs behind a gate"
     yield row(statistic="student_mass", level=0.4, evidence=far)
     yield row(statistic="top1_agreement", level=0.4, evidence=far)

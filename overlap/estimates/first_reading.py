@@ -33,16 +33,20 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The level that a statistic should reach: at least or at most; neither if only its trend counts."""
+    """The level that a statistic should reach: at least or at most; neither if only its trend counts.
+
+    With `value_from`, the value decides where it is of at least so many utterances, and not its interval.
+    """
 
     statistic: str
     at_least: float | None = None
     at_most: float | None = None
+    value_from: int | None = None
 
 
-def _wanted(question: Question, *statistics: str) -> tuple[_Wanted, ...]:
+def _wanted(question: Question, *statistics: str, value_from: int | None = None) -> tuple[_Wanted, ...]:
     rows = [READINESS[f"any/{question}/{statistic}"] for statistic in statistics]
-    return tuple(_Wanted(row.statistic, **{row.side: row.level}) for row in rows)
+    return tuple(_Wanted(row.reading, **{row.side: row.level}, value_from=value_from) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,28 @@ class _Number:
     advice: str
 
 
+_LIKELY = READINESS["any/switch/student_end_likely.at_end"].reading
+ENOUGH_ENDS = 50
+"""Ends of the teacher's transcripts from which on their share is judged by its value. Shipped gates have the same."""
+_UNLIKELY = (
+    "Not yet: the student does not find the ends of the teacher's transcripts likely",
+    "Train on whole transcripts: those that were cut off at a limit on length unlearn the end. The level is cautious: "
+    "sound runs of the demo stayed below it, see its own row in the table of levels.",
+)
+"""Verdict and advice where the other numbers of its place are in order."""
+_PROBE_MORE = (
+    "Probe more utterances: intervals narrow with their number. Where all transcripts end, 36 of them are certain of "
+    f"{READINESS.level('end_of_text'):g}; the share of likely ends is judged from {ENOUGH_ENDS} on."
+)
 _LEAST = READINESS["any/least/top1_agreement"]
 
 NUMBERS = (
     _Number(
         "endings",
-        _wanted(Question.switch, "end_of_text", "repetition", "empty"),
+        (
+            *_wanted(Question.switch, "end_of_text", "repetition", "empty"),
+            *_wanted(Question.switch, "student_end_likely.at_end", value_from=ENOUGH_ENDS),
+        ),
         "Collapse: transcripts loop, do not end, or are empty",
         "Go back to the last good checkpoint, warm up longer, lower the learning rate; do not raise the limit on "
         "length first.",
@@ -178,8 +198,8 @@ def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: i
 
     Args:
         estimates: By statistic, of positions and of entire sequences; a form `.without_repeats` is read instead of
-            its statistic; for a served teacher, both bounds,
-            `total_variation.lower` and `total_variation.upper`.
+            its statistic; for a served teacher, both bounds, `total_variation.lower` and `total_variation.upper`. Of
+            the teacher's transcripts, `teacher.student_end_likely.at_end`.
         funnel: Position funnel; None if it is not known.
         k: Size of the supports.
     """
@@ -212,6 +232,8 @@ def _read(
     elif least is None and wanted.at_most is None:
         standing = Standing.TREND
     else:
+        if wanted.value_from is not None and least is not None:
+            reached = found.value >= least and found.n_groups >= wanted.value_from
         standing = Standing.IN_ORDER if reached else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
     return ReadNumber(place, name, statistic, found, words, standing)
 
@@ -240,14 +262,19 @@ def _found(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | N
 def _verdict(numbers: tuple[ReadNumber, ...]) -> tuple[str, str]:
     wrong = [n for n in numbers if n.standing is Standing.NOT_IN_ORDER]
     if wrong:
-        first = NUMBERS[wrong[0].place - 1]
-        here = [n for n in wrong if n.place == wrong[0].place]
-        later = sorted({n.place for n in wrong} - {wrong[0].place})
-        also = f" Nor is number {' and '.join(map(str, later))}." if later else ""
-        return f"{first.otherwise} (number {wrong[0].place}: {_named(here)}).{also}", first.advice
+        # A student that writes in another form does not know the teacher's ends either: what else is wrong says more.
+        telling = [n for n in wrong if n.statistic != _LIKELY]
+        place = (telling or wrong)[0].place
+        here = [n for n in wrong if n.place == place]
+        others = sorted({n.place for n in wrong} - {place})
+        nor = "Nor is number" if len(others) == 1 else "Nor are numbers"
+        also = f" {nor} {' and '.join(map(str, others))}." if others else ""
+        number = NUMBERS[place - 1]
+        otherwise, advice = (number.otherwise, number.advice) if telling else _UNLIKELY
+        return f"{otherwise} (number {place}: {_named(here)}).{also}", advice
     unsure = [n for n in numbers if n.standing is Standing.NOT_CERTAIN]
     if unsure:
-        return f"Not certain: {_named(unsure)}.", "Probe more utterances: an interval needs at least two that differ."
+        return f"Not certain: {_named(unsure)}.", _PROBE_MORE
     missing = [n.statistic for n in numbers if n.standing is Standing.NOT_MEASURED]
     if missing:
         return f"In order as far as it was measured; not measured: {', '.join(missing)}.", ""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from overlap.definitions import Ranges
-from overlap.definitions.forms import FORMS
+from overlap.definitions.forms import FORMS, PAST_TEACHER
 from overlap.definitions.names import statistic_of
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.estimate import Estimate
@@ -43,7 +43,7 @@ def form_masks(
     }
     if teacher_lengths is not None:
         lengths = teacher_lengths.to(mask.device)[:, None]
-        masks["past_teacher"] = mask & (lengths >= 0) & (place >= lengths)
+        masks[PAST_TEACHER] = mask & (lengths >= 0) & (place >= lengths)
     return masks
 
 

@@ -104,11 +104,16 @@ def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teache
     assert f"{reading['verdict']}\n{reading['advice']}".rstrip() in closing
     assert closing.index("signal: ") < closing.index("calibration")
     probed = load(tmp_path / "trace.parquet")
-    found = probed.probes.set_index("statistic")
-    for name, estimate in tree["summary"]["estimates"].items():
-        if name not in ("token_rate", "recut"):  # neither seconds of audio nor the teacher's cut are in the trace
-            for field in ("value", "low", "high", "n_positions", "n_groups"):
-                assert found.loc[name, field] == pytest.approx(estimate[field], rel=1e-5, abs=1e-6), (name, field)
+    found = probed.probes[probed.probes["states"] == "student"].set_index("statistic")
+    for name, estimate in (tree["summary"]["estimates"] | tree["forms"]).items():
+        rows = found
+        if name.startswith("teacher."):
+            rows = probed.probes[probed.probes["states"] == "teacher"].set_index("statistic")
+        for field in ("value", "low", "high", "n_positions", "n_groups"):
+            given = float("nan") if estimate[field] is None else estimate[field]
+            there = rows.loc[name.removeprefix("teacher."), field]
+            assert there == pytest.approx(given, nan_ok=True), (name, field)
+    assert {"teacher.student_end_likely.at_end", "student_end_mass.past_teacher"} <= {*tree["forms"]}
     assert found.loc["funnel.used", "value"] == tree["funnel"]["used"]
     assert [row["standing"] for row in probe_reading(probed).to_dict()["numbers"]] == [
         row["standing"] for row in reading["numbers"]

@@ -78,6 +78,25 @@ def test_recommendations(facts, expected):
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "high", "n", "level", "recommendation"),
+    [
+        (0.001, 0.045, 80, 0.95, Recommendation.WAIT),
+        (0.79, 0.87, 80, 0.7, Recommendation.GO),
+        (0.79, 0.87, 80, 0.95, Recommendation.WAIT),
+        (0.93, 0.98, 80, 0.95, Recommendation.GO),  # not certainly below the level
+    ],
+)
+def test_a_student_that_does_not_know_where_to_end_is_not_ready(value, high, n, level, recommendation):
+    likely = Estimate(value, NAN, value - 0.1, high, n, n)
+    found = verdict(replace(warm(), likely=likely, likely_level=level))
+    assert found.recommendation is recommendation
+    [row] = [row for row in found.evidence if row.name == "teacher's ends that the student finds likely"]
+    assert (row.threshold, row.counted) == (f"≥ {level:.2f}", f"{n} transcripts")
+    if recommendation is Recommendation.WAIT:
+        assert found.headline == "Wait: the student does not know where to end"
+
+
 def test_thresholds_are_arguments():
     assert verdict(warm(), Thresholds(top1_agreement=0.95)).recommendation is Recommendation.WAIT
     assert verdict(warm(student_mass=0.5), Thresholds(student_mass=0.4)).recommendation is Recommendation.GO

@@ -72,7 +72,7 @@ def wrong(described: list[str], names: set[str]):
             yield f"{name} is missing"
 
 
-OPTIONAL = {"seen_in_training", "normalizer", "mer"}
+OPTIONAL = {"seen_in_training", "normalizer", "mer", "recording"}
 
 
 def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):

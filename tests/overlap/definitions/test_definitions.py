@@ -14,12 +14,25 @@ import torch
 
 import overlap
 from overlap import VocabularyMap, measure
-from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges, label_of, unit_of
+from overlap.definitions import (
+    CHECKPOINT_STATISTICS,
+    PROBE_STATISTICS,
+    SEQUENCE_STATISTICS,
+    TOKEN_STATISTICS,
+    Ranges,
+    label_of,
+    unit_of,
+)
+from overlap.definitions.forms import FORMS
 from overlap.definitions.page import page
 from overlap.estimates.funnel import BINS
 from overlap.estimates.sequences import sequence_values
+from overlap.statistics.repeats import N
+from overlap.weights import RULES
+from overlap.weights.panel import KEPT_FROM
+from overlap.weights.rules import IW_GAMMA, PRUNE_DECREMENT, PRUNE_THRESHOLD, SEAD_CERTAIN, SELECTKD_REJECTED, TIP_KEEP
 
-ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
+ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | PROBE_STATISTICS | CHECKPOINT_STATISTICS
 K, V = 3, 9
 
 
@@ -130,3 +143,17 @@ def test_module_prints_the_page():
     done = subprocess.run(command, capture_output=True, check=True)
     assert done.stdout.decode() == page()
     assert not done.stderr
+
+
+def test_the_page_explains_every_form_and_every_rule_with_the_numbers_in_use():
+    text = page()
+    forms, rules = (text[text.index(f"## {title}") :].split("\n## ")[0] for title in ("Forms", "Which positions"))
+    assert all(f"- `.{form}`:" in forms for form in FORMS)
+    assert f"every sequence of {N} tokens" in forms
+    assert f"The {N} is\n`overlap.statistics.repeats.N`" in forms
+    assert all(f"| `{name}` |" in rules for name in RULES)
+    assert f"d = {PRUNE_DECREMENT}, τ = {PRUNE_THRESHOLD}" in rules
+    assert f"else {SELECTKD_REJECTED}" in rules
+    assert f"γ = {IW_GAMMA}" in rules
+    assert f"below {SEAD_CERTAIN} nats" in rules
+    assert (KEPT_FROM, TIP_KEEP) == (0.5, 0.5)  # in words there

@@ -22,12 +22,14 @@ GOOD = {
     "end_of_text": 0.98,
     "repetition": 0.9,
     "empty": 0.01,
+    "teacher.student_end_likely.at_end": 0.97,
 }
+LIKELY = "teacher.student_end_likely.at_end"
 USED = Funnel({"used": 990, "misaligned": 10})
 
 
 def estimates(half=0.01, **values):
-    return {name: Estimate(v, half / 2, v - half, v + half, 1000, 40, 0) for name, v in (GOOD | values).items()}
+    return {name: Estimate(v, half / 2, v - half, v + half, 1000, 60, 0) for name, v in (GOOD | values).items()}
 
 
 def reading(half=0.01, funnel=USED, **values):
@@ -62,12 +64,40 @@ def test_the_first_that_is_not_in_order_is_the_verdict(values, place, words):
     assert found.advice == NUMBERS[place - 1].advice
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "n", "standing"),
+    [
+        (1.0, 0.94, 1.0, 60, Standing.IN_ORDER),  # no interval of 60 is above 0.95
+        (1.0, 0.91, 1.0, 40, Standing.NOT_CERTAIN),
+        (0.9, 0.8, 0.96, 60, Standing.NOT_CERTAIN),
+        (0.7, 0.6, 0.8, 60, Standing.NOT_IN_ORDER),
+    ],
+)
+def test_the_share_of_likely_ends_is_judged_by_its_value_where_there_are_enough(value, low, high, n, standing):
+    found = first_reading(estimates() | {LIKELY: Estimate(value, 0.02, low, high, n, n, 0)}, USED, 8)
+    [row] = [one for one in found.numbers if one.statistic == LIKELY]
+    assert (row.place, row.standing) == (1, standing)
+    assert found.ready == (standing is Standing.IN_ORDER)
+
+
+def test_ends_that_are_not_likely_are_the_verdict_only_where_all_else_is_in_order():
+    alone = reading(**{LIKELY: 0.5})
+    assert alone.verdict.startswith("Not yet: the student does not find the ends of the teacher's transcripts likely")
+    assert "(number 1: teacher.student_end_likely.at_end 0.500" in alone.verdict
+    assert alone.advice.startswith("Train on whole transcripts")
+    other_form = reading(**{LIKELY: 0.5, "top1_agreement": 0.0})
+    assert other_form.verdict.startswith("Not yet: the student does not transcribe like the teacher (number 3: top1")
+    assert other_form.verdict.endswith("Nor is number 1.")
+    loops = reading(**{LIKELY: 0.5, "end_of_text": 0.3})
+    assert loops.verdict.startswith("Collapse")
+
+
 def test_positions_that_are_not_used_come_before_what_is_read_there_and_the_others_are_named():
     found = reading(funnel=Funnel({"used": 50, "misaligned": 50}), top1_agreement=0.1, teacher_mass=0.1)
     assert found.verdict.startswith(
         "Repair this first; the numbers below mean nothing yet (number 2: used 0.500 [0.500, 0.500], wanted"
     )
-    assert "Nor is number 3 and 4." in found.verdict
+    assert "Nor are numbers 3 and 4." in found.verdict
 
 
 def test_an_interval_that_holds_the_bound_is_not_certain():
