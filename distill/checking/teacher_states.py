@@ -107,10 +107,10 @@ def _teacher_ends(ends: overlap.Estimate, limit: str) -> CheckFinding:
     level = READINESS.level("end_of_text")
     found = f"{round(ends.value * ends.n_groups)} of {_of(ends)} end by themselves"
     found += f" within {limit}" if limit else ""
-    too_low = f", or a limit that is too low ({limit})" if limit else ""
+    too_low = f"; or the limit is too low ({limit})" if limit else ""
     if ends.value == 0:
-        remedy = f"see them with distill transcribe: a wrong prompt, a wrong end_of_text, a model that loops{too_low}"
-        return CheckFinding("error", TEACHER_ENDS, found, remedy)
+        remedy = "see them with distill transcribe: a wrong prompt, a wrong end_of_text, or a model that loops"
+        return CheckFinding("error", TEACHER_ENDS, found, remedy + too_low)
     if ends.high < level:
         remedy = f"a sound teacher ends {100 * level:g} % or more; read some with distill transcribe"
         return CheckFinding("warning", TEACHER_ENDS, found, remedy + too_low)

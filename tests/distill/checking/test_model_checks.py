@@ -201,7 +201,7 @@ class TestTeacherStates:
         found = check_teacher_states(cut, on_policy_first=False, limit=4)[0]
         ended = "0 of 4 of the teacher's transcripts end by themselves within rollout.max_new_tokens = 4"
         assert (found.severity, found.finding) == ("error", ended)
-        assert found.remedy.endswith(", or a limit that is too low (rollout.max_new_tokens = 4)")
+        assert found.remedy.endswith("; or the limit is too low (rollout.max_new_tokens = 4)")
 
     @pytest.mark.parametrize(
         ("ended", "unfinished", "severity"),
@@ -214,7 +214,7 @@ class TestTeacherStates:
         found = check_cut_teacher_data("stage 'td'", stage, [True] * ended + [False] * (16 - ended))
         said = f"stage 'td': {ended} of 16 of the teacher's transcripts end by themselves within "
         assert (found.severity, found.finding) == (severity, f"{said}transcription.max_new_tokens = 8")
-        assert ("a limit that is too low (transcription.max_new_tokens = 8)" in found.remedy) is (severity != "ok")
+        assert ("the limit is too low (transcription.max_new_tokens = 8)" in found.remedy) is (severity != "ok")
 
     def test_positions_that_are_lost(self, probed):
         wrong = replace(probed, funnel=overlap.Funnel({"used": 80, "misaligned": 15, "blocked": 5}))
