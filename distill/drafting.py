@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import tomllib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
-from overlap.arguments import checked_arguments
+from overlap.arguments import callers_level, checked_arguments
+from overlap.estimates.bootstrap import unseen_share
 from overlap.gates import READINESS, Threshold
-from overlap.gates.opening import fewest_utterances
+from overlap.gates.opening import LEVEL, fewest_utterances
 
 from .checking.memory import memory_bytes, training_memory
 from .data.audio import duration
@@ -24,14 +27,27 @@ from .recipe.toml import in_toml
 
 BATCH = 16
 AGREEMENT, END = READINESS["any/switch/top1_agreement"], READINESS["any/switch/end_of_text"]
+TEACHERS_END = READINESS["any/switch/student_end_likely.at_end"]
 LOOPS, ENDS = READINESS["any/collapse/repetition"], READINESS["any/collapse/end_of_text"]
+EMPTY = READINESS["any/switch/empty"]
+COUNTED = 50
+"""Fewest ends of the teacher of which a gate reads a share on its value, as in the shipped recipes."""
+SHOWN = int(fewest_utterances(Threshold(END.statistic, at_least=END.level)))
+"""Fewest utterances that can show that enough transcripts end."""
 PROBED = 100
 """Most utterances of the test set that are probed."""
 LARGE_VOCABULARY = 10_000
 """Smallest vocabulary for k = 32; below, k is 8."""
 
+WIDTH = 118
+"""Longest line of a long comment."""
+
 WINDOW = 30
 """Seconds of Whisper's full window."""
+
+
+class SmallProbeWarning(UserWarning):
+    """A test set that is too small for gates to read all that they should."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,11 @@ class _Facts:
     """Seconds; 0 without audio."""
     micro_batch: int
     """Utterances whose training fits into memory together, by a rough estimate."""
+
+    @property
+    def probed(self) -> int:
+        """Utterances of the probe."""
+        return min(len(self.test), PROBED)
 
     @property
     def labeled(self) -> bool:
@@ -76,7 +97,7 @@ def draft_recipe(
         trust_remote_code: Run Python code of the checkpoints.
 
     Returns:
-        The TOML text.
+        The TOML text. If the test set is too small for its gates, a `SmallProbeWarning` and a comment say so.
 
     Raises:
         FileNotFoundError, ManifestError, AudioError, ModelError: What cannot be read, with the remedy.
@@ -93,6 +114,8 @@ def draft_recipe(
     places = {key: _relative(place, Path(folder)) for key, place in {**models, "train": train, "test": test}.items()}
     text = "\n".join([*_top(facts, places, name, trust_remote_code), *_stages(facts, places["train"])])
     recipe_of(tomllib.loads(text))
+    if doubts := _doubts(facts):
+        warnings.warn(f"{test}: {' '.join(doubts)}", SmallProbeWarning, stacklevel=callers_level())
     return text
 
 
@@ -124,7 +147,6 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
             "",
         ]
     vocabulary = min(student.vocabulary, teacher.vocabulary)
-    probed = min(len(facts.test), PROBED)
     lines += [
         "[support]",
         f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a set, of a vocabulary of {vocabulary:,}",
@@ -132,8 +154,8 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
         "# Overlap, which gates read; here on the first utterances of the test set. A separate set is better.",
         "[probe]",
         f"manifest = {in_toml(places['test'])}",
-        f"max_utterances = {probed}",
-        f"every = {max(10, _steps(facts, 4) // 10)}",
+        f"max_utterances = {facts.probed}",
+        f"every = {_probe_every(facts)}",
         f"batch_size = {_evaluation_batch(facts)}",
         "",
         "[evaluation]",
@@ -142,8 +164,9 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
         f"batch_size = {_evaluation_batch(facts)}",
         f"# max_new_tokens = {token_limit(facts.test)}  # computed from the longest audio, here and in the stages",
         "",
+        "# A fall back within teacher data returns to a checkpoint that was probed: these are at every second probe.",
         "[checkpoint]",
-        f"every = {max(50, _steps(facts, 4) // 4)}",
+        f"every = {2 * _probe_every(facts)}",
         "",
     ]
     return lines
@@ -174,6 +197,23 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         ]
 
     base = stage("sft", "base", 2) if facts.labeled else []
+    if base:
+        base += [
+            "# Only guards: the run stops if transcripts do not end, or are empty, at three probes in a row.",
+            "[stages.gate]",
+            'type = "collapse"',
+            f"# {ENDS.name}, {EMPTY.name}",
+            f'limits = {{ end_of_text = [{ENDS.level}, "off"], empty = ["off", {EMPTY.level}] }}',
+            'action = "abort"',
+            "patience = 3",
+            "",
+        ]
+    collapse = [
+        f"# {ENDS.name}, {LOOPS.name}, {EMPTY.name}",
+        f'limits = {{ end_of_text = [{ENDS.level}, "off"], repetition = ["off", {LOOPS.level}], '
+        f'empty = ["off", {EMPTY.level}] }}',
+        "",
+    ]
     return [
         "# Supervised training on the manifest's texts."
         if base
@@ -187,36 +227,55 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "# The end of text is read first: overlap opens nothing where transcripts do not end.",
         "[[stages.gate.gates]]",
         'type = "precondition"',
+        *(f"# {line}" for doubt in _doubts(facts) for line in wrap(doubt, WIDTH)),
         "conditions = [",
-        f"    # {END.name}",
-        f'    {{ type = "threshold", statistic = "end_of_text", at_least = {END.level}{_on_value(facts)} }},',
+        *(f"    {line}" for line in _conditions(facts)),
         "]",
         f"# {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
         f'then = {{ type = "threshold", statistic = "top1_agreement.without_repeats", at_least = {AGREEMENT.level} }}',
         "",
-        f"# {ENDS.name}, {LOOPS.name}",
         "[[stages.gate.gates]]",
         'type = "collapse"',
-        f'limits = {{ end_of_text = [{ENDS.level}, "off"], repetition = ["off", {LOOPS.level}] }}',
-        "",
+        *collapse,
         "# The teacher scores the student's rollouts.",
         *stage("opd", "on-policy", 4),
         "# A step whose rollouts mostly do not end or repeat themselves is taken on the teacher's transcripts.",
         "[stages.reject]",
         "",
-        "# Falls back to teacher data if the student's transcripts do not end or begin to loop.",
+        "# Falls back to teacher data if the student's transcripts do not end, begin to loop or are empty.",
         "[stages.gate]",
         'type = "collapse"',
-        f"# {ENDS.name}, {LOOPS.name}",
-        f'limits = {{ end_of_text = [{ENDS.level}, "off"], repetition = ["off", {LOOPS.level}] }}',
-        "",
+        *collapse,
     ]
 
 
-def _on_value(facts: _Facts) -> str:
-    """Return what a threshold on the end of text needs besides its level: the value, if the probe is small."""
-    gate = Threshold(END.statistic, at_least=END.level)
-    return "" if min(len(facts.test), PROBED) >= fewest_utterances(gate) else ', on = "value"'
+def _conditions(facts: _Facts) -> list[str]:
+    """Return what must hold before overlap is read, as lines of TOML."""
+    level = f"at_least = {END.level}"
+    if facts.probed < SHOWN:  # all of so few is the most that they can show; a share of them would show less still
+        level = f'at_least = 1.0, on = "value", min_utterances = {facts.probed}'
+    lines = [f"# {END.name}", f'{{ type = "threshold", statistic = "{END.reading}", {level} }},']
+    if facts.probed >= COUNTED:
+        level = f'at_least = {TEACHERS_END.level}, on = "value", min_utterances = {COUNTED}'
+        lines += [f"# {TEACHERS_END.name}", f'{{ type = "threshold", statistic = "{TEACHERS_END.reading}", {level} }},']
+    return lines
+
+
+def _doubts(facts: _Facts) -> list[str]:
+    """Return what the conditions lack because the probe is small, a sentence each."""
+    n, found = facts.probed, []
+    if n < SHOWN:
+        least = 1 - unseen_share(n, n, LEVEL)
+        found.append(
+            f"{n} utterances cannot show that {100 * END.level:g} % of transcripts end: even if all do, the interval "
+            f"begins at {least:.2f}. So all must end, which is weak evidence; for more than a trial, probe {SHOWN}."
+        )
+    if n < COUNTED:
+        found.append(
+            f"Whether the student ends where the teacher does ({TEACHERS_END.reading}) is not read; it takes {COUNTED} "
+            "utterances."
+        )
+    return found
 
 
 def _rounded(number: float) -> str:
@@ -224,9 +283,16 @@ def _rounded(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
+def _probe_every(facts: _Facts) -> int:
+    """Return steps between probes, in tens: about a tenth of the steps of teacher data."""
+    return min(400, max(10, round(4 * len(facts.train) / BATCH / 100) * 10))
+
+
 def _steps(facts: _Facts, epochs: int) -> int:
-    """Return steps of some epochs of the training set, in tens, from 50 to 4,000."""
-    return min(4000, max(50, round(epochs * len(facts.train) / BATCH / 10) * 10))
+    """Return steps of some epochs of the training set, from 50 to 4,000, so that a stage ends with a probe: then probes
+    of the next one are at checkpoints, which count the steps of the run."""
+    every = _probe_every(facts)
+    return min(4000, max(50, round(epochs * len(facts.train) / BATCH / every) * every))
 
 
 def _evaluation_batch(facts: _Facts) -> int:

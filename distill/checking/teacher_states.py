@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import overlap
 from overlap.estimates.number_formatting import count
+from overlap.estimates.sequences import utterance_estimates
 from overlap.gates import READINESS
 from overlap.vocab.coverage import SideCoverage
 
@@ -13,7 +15,7 @@ from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..probing.probe import StateProbe, probe
 from ..probing.show import prompts_of
-from ..recipe import Decoding, SupportSettings
+from ..recipe import Decoding, SupportSettings, TeacherDataStage
 from ..scoring.pair import Pair
 from .finding import CheckFinding
 
@@ -47,7 +49,12 @@ _READ = "compare with the prompts that they were trained with; distill show has 
 
 
 def at_teacher_states(
-    pair: Pair, source: AudioSource, utterances: Sequence[Utterance], support: SupportSettings, batch_size: int
+    pair: Pair,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    support: SupportSettings,
+    decoding: Decoding,
+    batch_size: int,
 ) -> StateProbe:
     """Return a probe of both models along the teacher's transcripts of some utterances.
 
@@ -56,19 +63,22 @@ def at_teacher_states(
         source: Reads the audio.
         utterances: At least one.
         support: k and temperature.
+        decoding: That of the run's probes, whose limit on length decides whether transcripts end.
         batch_size: Utterances at once.
     """
-    return probe(pair, source, utterances, support, Decoding(), states="teacher", batch_size=batch_size)
+    return probe(pair, source, utterances, support, decoding, states="teacher", batch_size=batch_size)
 
 
-def check_teacher_states(probed: StateProbe, *, on_policy_first: bool) -> list[CheckFinding]:
+def check_teacher_states(probed: StateProbe, *, on_policy_first: bool, limit: int | None = None) -> list[CheckFinding]:
     """Return whether the teacher's transcripts end and what the student makes of them.
 
     Args:
         probed: At the teacher's states.
         on_policy_first: Whether on-policy training begins before any other stage.
+        limit: Longest transcript in tokens, as `rollout.max_new_tokens` of the recipe has it; None without one.
     """
-    rows = [_teacher_ends(probed.estimates["end_of_text"]), _positions(probed.funnel)]
+    ends = _teacher_ends(probed.estimates["end_of_text"], "" if limit is None else f"rollout.max_new_tokens = {limit}")
+    rows = [ends, _positions(probed.funnel)]
     if probed.coverage is not None:
         sides = (("student", probed.coverage.student), ("teacher", probed.coverage.teacher))
         rows += [_side(role, side) for role, side in sides]
@@ -77,15 +87,33 @@ def check_teacher_states(probed: StateProbe, *, on_policy_first: bool) -> list[C
     return rows
 
 
-def _teacher_ends(ends: overlap.Estimate) -> CheckFinding:
+def check_cut_teacher_data(name: str, stage: TeacherDataStage, finished: Sequence[bool]) -> CheckFinding:
+    """Return whether the teacher's transcripts of a stage end before the stage's limit on their length.
+
+    Args:
+        name: Of the stage, in words.
+        stage: With its limit.
+        finished: Of some of its transcripts, whether they end.
+    """
+    ends = utterance_estimates({"end_of_text": [float(one) for one in finished]})["end_of_text"]
+    row = _teacher_ends(ends, f"transcription.max_new_tokens = {stage.transcription.limit}")
+    # Who keeps such transcripts means to train on them.
+    severity = "warning" if row.severity == "error" and stage.filters.unfinished == "keep" else row.severity
+    return replace(row, severity=severity, finding=f"{name}: {row.finding}")
+
+
+def _teacher_ends(ends: overlap.Estimate, limit: str) -> CheckFinding:
+    """Return whether transcripts end within a limit, given as the recipe has it; empty without one."""
     level = READINESS.level("end_of_text")
     found = f"{round(ends.value * ends.n_groups)} of {_of(ends)} end by themselves"
+    found += f" within {limit}" if limit else ""
+    too_low = f"; or the limit is too low ({limit})" if limit else ""
     if ends.value == 0:
         remedy = "see them with distill transcribe: a wrong prompt, a wrong end_of_text, or a model that loops"
-        return CheckFinding("error", TEACHER_ENDS, found, remedy)
+        return CheckFinding("error", TEACHER_ENDS, found, remedy + too_low)
     if ends.high < level:
         remedy = f"a sound teacher ends {100 * level:g} % or more; read some with distill transcribe"
-        return CheckFinding("warning", TEACHER_ENDS, found, remedy)
+        return CheckFinding("warning", TEACHER_ENDS, found, remedy + too_low)
     return CheckFinding("ok", TEACHER_ENDS, found)
 
 

@@ -137,7 +137,8 @@ class AnyGate(_Combination):
 
 
 class PreconditionGate(GateSection):
-    """Advance when the gate does, at readings where all conditions advance; the gate is not read at others."""
+    """Advance when the gate does, at readings where all conditions advance; the gate is not read at others. A condition
+    is a threshold without `release`, or made of such."""
 
     builds: ClassVar[type[overlap.Gate]] = overlap.Precondition
     type: Literal["precondition"]

@@ -68,7 +68,8 @@ class StageBase(Section):
     student that has already collapsed is not trained."""
     when_exhausted: Literal["advance", "stop"] = "stop"
     """What happens if the gate has not advanced after `steps`: continue with the next stage, or end the run. A gate
-    that only guards, such as `collapse`, never advances: its stage is over after `steps`, whatever this says."""
+    that only guards, such as `collapse`, never advances: its stage is over after `steps`, whatever this says. Where the
+    conditions of a `precondition` do not hold at the last reading, the run ends, whatever this says."""
 
     @model_validator(mode="after")
     def _check_weight_decay(self) -> Self:
@@ -212,7 +213,8 @@ class OnPolicyStage(StageBase):
     empty_rollout: Literal["score", "drop"] = "score"
     """An empty rollout has one position, its end of text: score it (the teacher can disagree) or drop it."""
     reject: Reject | None = None
-    """Refuse rollouts that do not end, repeat themselves or are too long for their audio; None refuses none."""
+    """Refuse rollouts that do not end, repeat themselves or, if `tokens_per_second` is set, are too long for their
+    audio; None refuses none."""
     mask_truncated: bool = False
     """Leave out every position of a rollout that reached `max_new_tokens`."""
     teacher_audio: Literal["clean", "augmented"] = "clean"

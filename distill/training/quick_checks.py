@@ -17,7 +17,13 @@ from ..checking.memory import MemoryNeed, memory_bytes, training_memory
 from ..checking.references import check_empty, check_lost_characters
 from ..checking.resources import CheckpointSize, check_disk, check_estimated_memory, most_bytes
 from ..checking.sets import NamedSet, spread
-from ..checking.teacher_states import at_teacher_states, check_prompts, check_teacher_states
+from ..checking.teacher_states import (
+    TEACHER_ENDS,
+    at_teacher_states,
+    check_cut_teacher_data,
+    check_prompts,
+    check_teacher_states,
+)
 from ..checking.written_forms import check_written_forms
 from ..data.batch import AudioSource, length
 from ..data.checks import Use, check_models
@@ -29,9 +35,10 @@ from ..models import Recognizer, Transcriber
 from ..models.encodings import without_encoder_cache
 from ..models.model_size import Shape
 from ..normalize import normalizer
-from ..recipe import Decoding, Recipe
+from ..recipe import Decoding, Recipe, TeacherDataStage
 from ..scoring.pair import Pair
 from ..teacher import ServedTeacher
+from .probes_and_evaluations import probe_decoding
 from .run_data import learns_labels
 from .setup import Setup
 
@@ -39,7 +46,7 @@ SAMPLE = 32
 """Utterances of the probe that the teacher transcribes."""
 
 COMPARED = 16
-"""Labeled utterances that the teacher transcribes, to compare written forms."""
+"""Utterances of a stage that the teacher transcribes: to compare written forms, or to see whether a limit cuts them."""
 
 
 def quick_findings(setup: Setup, output: Path, device: torch.device, processes: int = 1) -> list[CheckFinding]:
@@ -142,13 +149,18 @@ def check_pair(attempts: Attempts, recipe: Recipe, pair: Pair, source: AudioSour
         sample = _sample(recipe, sets)
         attempts.run("prompts", check_prompts, pair, source, sample[0])
         batch_size = recipe.probe.batch_size if recipe.probe else SAMPLE
-        probed = attempts.tried("the teacher", at_teacher_states, pair, source, sample, recipe.support, batch_size)
+        decoding = probe_decoding(recipe)
+        probed = attempts.tried(
+            "the teacher", at_teacher_states, pair, source, sample, recipe.support, decoding, batch_size
+        )
         if probed is not None:
-            first = recipe.stages[0].type == "opd"
-            attempts.run("the teacher", check_teacher_states, probed, on_policy_first=first)
+            first, limit = recipe.stages[0].type == "opd", decoding.max_new_tokens
+            attempts.run("the teacher", check_teacher_states, probed, on_policy_first=first, limit=limit)
         for stage, one in zip(recipe.stages, sets, strict=False):
             if stage.type == "sft":
                 attempts.run("written form of labels and teacher", _written_forms, pair.teacher, source, one)
+            if stage.type == "td":
+                attempts.run(TEACHER_ENDS, _cut_teacher_data, pair.teacher, source, stage, one)
 
 
 def _sample(recipe: Recipe, sets: Sequence[NamedSet]) -> list[Utterance]:
@@ -162,14 +174,31 @@ def _sample(recipe: Recipe, sets: Sequence[NamedSet]) -> list[Utterance]:
 
 def _written_forms(teacher: Recognizer | ServedTeacher, source: AudioSource, labeled: NamedSet) -> list[CheckFinding]:
     """Compare labels with the teacher's transcripts; utterances that the teacher cannot read are left out."""
-    readable = [u for u in labeled.utterances if u.text and getattr(u, teacher.reads) is not None]
-    sample = [u if teacher.takes_context else replace(u, context=None) for u in spread(readable, COMPARED)]
-    refused = {finding.id for finding in errors(check_models(Use(sample, (teacher,))))}
-    sample = [u for u in sample if u.id not in refused]
+    sample = _readable(teacher, [u for u in labeled.utterances if u.text])
     if not sample:
         return []
     written = transcribe(teacher, source, sample, Decoding(), batch_size=COMPARED)
     return check_written_forms([u.text or "" for u in sample], [written[u.id].text for u in sample], labeled.name)
+
+
+def _cut_teacher_data(
+    teacher: Recognizer | ServedTeacher, source: AudioSource, stage: TeacherDataStage, data: NamedSet
+) -> list[CheckFinding]:
+    """Let the teacher write some transcripts of a stage whose limit on length is lower than its audio would give."""
+    sample = _readable(teacher, data.utterances)
+    if not sample or stage.transcription.limit >= token_limit(data.utterances):
+        return []
+    decoding = Decoding(max_new_tokens=stage.transcription.limit)
+    written = transcribe(teacher, source, sample, decoding, batch_size=COMPARED)
+    return [check_cut_teacher_data(data.name, stage, [written[u.id].finished for u in sample])]
+
+
+def _readable(teacher: Recognizer | ServedTeacher, utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Return some utterances; those that the teacher cannot read are left out."""
+    found = [u for u in utterances if getattr(u, teacher.reads) is not None]
+    sample = [u if teacher.takes_context else replace(u, context=None) for u in spread(found, COMPARED)]
+    refused = {finding.id for finding in errors(check_models(Use(sample, (teacher,))))}
+    return [u for u in sample if u.id not in refused]
 
 
 def _memory_needs(

@@ -249,8 +249,12 @@ class Trainer:
             reason = (
                 f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
             )
-            self._log("advance" if self.stage.when_exhausted == "advance" else "stop", reason, "exhausted")
-            if self.stage.when_exhausted == "advance":
+            advances = self.stage.when_exhausted == "advance"
+            if advances and decision.unmet:
+                reason += f"; when_exhausted advances only where preconditions hold: {'; '.join(decision.unmet)}"
+                advances = False
+            self._log("advance" if advances else "stop", reason, "exhausted")
+            if advances:
                 self._leave_stage()
             else:
                 self._finish("stopped", reason)

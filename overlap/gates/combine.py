@@ -38,6 +38,11 @@ class Combination(Gate):
         return any(gate.can_advance for gate in self.gates)
 
     @property
+    def judges_each_reading(self) -> bool:
+        """Whether all members that can advance do."""
+        return all(gate.judges_each_reading for gate in self.gates if gate.can_advance)
+
+    @property
     def opens_without_intervals(self) -> bool:
         """Whether enough members do."""
         return self._advances([gate.opens_without_intervals for gate in self.gates])
@@ -76,7 +81,12 @@ class Combination(Gate):
             for decision in decisions
         ]
         levels = tuple(level for decision in decisions for level in decision.levels)
-        return Decision(action, reason, self.name, {"step": step, "members": members}, levels)
+        unmet = self._unmet(decisions)
+        return Decision(action, reason, self.name, {"step": step, "members": members}, levels, unmet)
+
+    def _unmet(self, decisions: Sequence[Decision]) -> tuple[str, ...]:
+        """Return conditions without which the combination may not open, given the decisions of all members."""
+        return tuple(words for decision in decisions for words in decision.unmet)
 
     @abstractmethod
     def _advances(self, votes: list[bool]) -> bool: ...
@@ -131,3 +141,7 @@ class AnyOf(Combination):
 
     def _advances(self, votes: list[bool]) -> bool:
         return any(votes)
+
+    def _unmet(self, decisions: Sequence[Decision]) -> tuple[str, ...]:
+        voters = [decision for decision, gate in zip(decisions, self.gates, strict=True) if gate.can_advance]
+        return super()._unmet(voters) if all(decision.unmet for decision in voters) else ()

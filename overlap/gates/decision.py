@@ -67,6 +67,7 @@ class Decision:
         gate: which gate says so.
         numbers: what was read and compared, as JSON can hold it (an undefined number is None).
         levels: every level that a reading was compared with; none for a gate that counts steps.
+        unmet: conditions that do not hold and without which nothing may open, in words; see `Precondition`.
     """
 
     action: Action
@@ -74,6 +75,7 @@ class Decision:
     gate: str
     numbers: dict[str, Any] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
+    unmet: tuple[str, ...] = ()
 
 
 class Gate(Reader):
@@ -106,6 +108,12 @@ class Gate(Reader):
     @property
     def can_advance(self) -> bool:
         """Whether the gate can ever say advance; one that cannot only guards others (see `AllOf`)."""
+        return True
+
+    @property
+    def judges_each_reading(self) -> bool:
+        """Whether advance means that a level is reached at this very reading (or that steps are done), as it must in a
+        condition of `Precondition`. A gate that compares readings with each other may advance at any level."""
         return True
 
     @property

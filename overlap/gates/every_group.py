@@ -104,6 +104,11 @@ class EveryGroup(Gate):
         return self.gate.can_advance
 
     @property
+    def judges_each_reading(self) -> bool:
+        """Whether the gate does."""
+        return self.gate.judges_each_reading
+
+    @property
     def opens_without_intervals(self) -> bool:
         """Whether the gate does."""
         return self.gate.opens_without_intervals
@@ -145,7 +150,8 @@ class EveryGroup(Gate):
         levels = tuple(
             replace(level, group=group_name(self.of, one)) for one in worst for level in decisions[one].levels
         )
-        return Decision(action, self._reason(decisions, worst, absent), self.name, numbers, levels)
+        unmet = tuple(f"{group_name(self.of, one)}: {words}" for one in worst for words in decisions[one].unmet)
+        return Decision(action, self._reason(decisions, worst, absent), self.name, numbers, levels, unmet)
 
     def _combined(self, decisions: Mapping[str, Decision], absent: list[str]) -> Action:
         actions = {decision.action for decision in decisions.values()}

@@ -49,6 +49,11 @@ class Plateau(Gate):
         return f"{self.kind}({self.statistic})"
 
     @property
+    def judges_each_reading(self) -> bool:
+        """No: it advances at whatever level the statistic stays."""
+        return False
+
+    @property
     def criteria(self) -> tuple[Criterion, ...]:
         """The statistic, by its near bound."""
         return (Criterion(self.statistic, (self._end,), (Amount(("min_delta",), self.min_delta, None),)),)

@@ -1,5 +1,6 @@
 """The gate that reads overlap only where transcripts end."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from overlap.errors import UserError
@@ -18,6 +19,9 @@ class Precondition(Combination):
 
     A gate that only guards (`Collapse`) would not be read when it is needed most. Set it beside this one instead:
     ``AnyOf(Precondition(…, then=…), Collapse(…))``.
+
+    A condition must say of each reading by itself whether it is in order, as `Threshold` does. With ``release`` that
+    holds below its level too, and `Plateau` and `Saturation` hold wherever a statistic stays, so these are refused.
 
     Example:
         >>> from overlap import Estimate, Threshold
@@ -39,6 +43,13 @@ class Precondition(Combination):
                 raise UserError(
                     f"{self.kind}: {gate.name} never advances, so nothing would ever open; guard with it beside this "
                     f"gate: AnyOf(Precondition(…), {type(gate).__name__}(…))"
+                )
+
+        for gate in self.conditions:
+            if not gate.judges_each_reading:
+                raise UserError(
+                    f"{self.kind}: {gate.name} may hold at readings below its level (a release), or at any level (a "
+                    "plateau, a saturation), so it is no condition; write a threshold without release"
                 )
 
     @property
@@ -73,8 +84,9 @@ class Precondition(Combination):
         unmet = [decision for decision in decisions if decision.action is not Action.advance]
         if unmet:
             self.then.reset()
-            reasons = "; ".join(f"{decision.gate} does not hold: {decision.reason}" for decision in unmet)
-            return self.combined(decisions, Action.stay, f"{reasons}; {self.then.name} is not read", step)
+            reasons = tuple(f"{decision.gate} does not hold: {decision.reason}" for decision in unmet)
+            words = f"{'; '.join(reasons)}; {self.then.name} is not read"
+            return replace(self.combined(decisions, Action.stay, words, step), unmet=reasons)
         last = self.then.read(summary, step)
         reason = "; ".join([last.reason, *(f"{decision.gate} holds: {decision.reason}" for decision in decisions)])
         return self.combined([*decisions, last], last.action, reason, step)

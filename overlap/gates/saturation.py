@@ -60,6 +60,11 @@ class Saturation(Gate):
         return f"{self.kind}({self.statistic})"
 
     @property
+    def judges_each_reading(self) -> bool:
+        """No: it advances at whatever level the statistic stays."""
+        return False
+
+    @property
     def criteria(self) -> tuple[Criterion, ...]:
         """The change, by the end that shows the largest improvement."""
         return (Criterion(self._change, (self._end,), (Amount(("min_delta",), self._level, self._side),)),)

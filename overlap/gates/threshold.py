@@ -77,6 +77,11 @@ class Threshold(Gate):
         return (Criterion(self.statistic, (self._end,), tuple(amounts)),)
 
     @property
+    def judges_each_reading(self) -> bool:
+        """Not with ``release``: then it goes on advancing at readings between the level and that."""
+        return self.release is None
+
+    @property
     def _side(self) -> Side:
         return "at_least" if self._rising else "at_most"
 

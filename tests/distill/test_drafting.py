@@ -1,6 +1,7 @@
 """A recipe for two models and two manifests validates, passes a dry run, and takes its sizes from what it was given."""
 
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -12,11 +13,16 @@ import soundfile
 import distill
 from distill.cli import main
 from distill.data.manifest import Utterance
-from distill.drafting import _largest_micro_batch
+from distill.drafting import SmallProbeWarning, _largest_micro_batch
 from distill.limits import SPARE_TOKENS, WITHOUT_AUDIO, token_limit, with_token_limit
 from distill.models.model_size import Shape, shape_of
 from distill.recipe import Decoding, load_recipe
+from overlap import Action
+from overlap.estimates.sequences import utterance_estimates
+from overlap.gates import READINESS
 from tests.distill.test_cli import run
+
+pytestmark = pytest.mark.filterwarnings("ignore::distill.drafting.SmallProbeWarning")  # small sets are read faster
 
 PAIR = {"student": "demo:student", "teacher": "demo:teacher"}
 
@@ -60,6 +66,87 @@ def test_sizes_come_from_audio_and_models(manifests, tmp_path):
     assert data["stages"][0]["lr"] == 1e-3
     assert "the longest utterance has 1.5 s" in text
     assert f"# max_new_tokens = {SPARE_TOKENS + 20}" in text
+
+
+def drafted(tmp_path, n_train: int, n_test: int) -> dict:
+    """A recipe for so many utterances of two seconds, whose audio is never read."""
+    (tmp_path / "a.wav").touch()
+    places = {}
+    for name, n in (("train", n_train), ("test", n_test)):
+        lines = (json.dumps({"id": f"{i}", "audio": "a.wav", "end_time": 2.0, "text": "one"}) for i in range(n))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+        places[name] = str(tmp_path / f"{name}.jsonl")
+    return tomllib.loads(distill.draft_recipe(**PAIR, **places, folder=tmp_path))
+
+
+def precondition(recipe: dict) -> dict:
+    return recipe["stages"][1]["gate"]["gates"][0]
+
+
+@pytest.mark.parametrize(("n", "ends_are_read"), [(49, False), (50, True), (240, True)])
+def test_the_end_at_the_teacher_s_ends_is_a_condition_where_the_probe_is_large_enough(tmp_path, n, ends_are_read):
+    conditions = precondition(drafted(tmp_path, 20, n))["conditions"]
+    assert conditions[0] == {"type": "threshold", "statistic": "end_of_text", "at_least": 0.9}
+    level = READINESS["any/switch/student_end_likely.at_end"].level
+    read = {"type": "threshold", "statistic": "teacher.student_end_likely.at_end", "at_least": level}
+    assert conditions[1:] == ([read | {"on": "value", "min_utterances": 50}] if ends_are_read else [])
+
+
+@pytest.mark.parametrize("n", [2, 12, 35, 36])
+def test_a_small_probe_opens_only_where_all_end_and_says_how_little_that_shows(tmp_path, n):
+    drafted(tmp_path, 20, n)
+    paths = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "test")}
+    with pytest.warns(SmallProbeWarning, match="is not read; it takes 50 utterances") as warned:
+        text = distill.draft_recipe(**PAIR, **paths)
+    (tmp_path / "r.toml").write_text(text)
+    gate = load_recipe(tmp_path / "r.toml").stages[1].effective_gate.build()
+    ends = gate.members[0].members[0]
+    actions = []
+    for missing in (0, 1):
+        reading = utterance_estimates({"end_of_text": [1.0] * (n - missing) + [0.0] * missing})
+        actions.append(ends.read(reading, 10).action)
+    assert actions == [Action.advance, Action.stay]
+    least = utterance_estimates({"end_of_text": [1.0] * n})["end_of_text"].low
+    doubt = (
+        f"{n} utterances cannot show that 90 % of transcripts end: even if all do, the interval begins at {least:.2f}."
+    )
+    comments = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
+    assert (doubt in comments, doubt in str(warned[0].message)) == (n < 36, n < 36)
+
+
+def test_the_command_says_that_the_probe_is_small(manifests, tmp_path, capsys):
+    with pytest.warns(SmallProbeWarning, match=r"test.jsonl: 6 utterances cannot show .* probe 36\. Whether"):
+        run("new", *words(manifests, output=tmp_path / "mine.toml"), capsys=capsys)
+
+
+def test_every_stage_has_a_guard_against_collapse_also_to_nothing(tmp_path):
+    base, td, opd = drafted(tmp_path, 20, 50)["stages"]
+    ends, loops, empty = [0.9, "off"], ["off", 3.0], ["off", 0.1]
+    guard = {"type": "collapse", "limits": {"end_of_text": ends, "empty": empty}, "action": "abort", "patience": 3}
+    assert base["gate"] == guard
+    both = {"type": "collapse", "limits": {"end_of_text": ends, "repetition": loops, "empty": empty}}
+    assert [td["gate"]["gates"][1], opd["gate"]] == [both, both]
+    (tmp_path / "r.toml").write_text(
+        distill.draft_recipe(**PAIR, **{n: str(tmp_path / f"{n}.jsonl") for n in ("train", "test")})
+    )
+    gate = load_recipe(tmp_path / "r.toml").stages[2].effective_gate.build()
+    nothing = utterance_estimates({"end_of_text": [1.0] * 50, "empty": [1.0] * 50, "repetition": [math.nan] * 50})
+    assert gate.read(nothing, 20).action is Action.fall_back
+
+
+@pytest.mark.parametrize("n", [1, 130, 400, 410, 720, 1_111, 5_000, 15_999, 40_000])
+def test_checkpoints_are_at_probes_in_every_stage(tmp_path, n):
+    recipe = drafted(tmp_path, n, 2)
+    every, saved = recipe["probe"]["every"], recipe["checkpoint"]["every"]
+    base, td, opd = recipe["stages"]
+    assert 50 <= base["steps"] <= td["steps"] == opd["steps"] <= 4000
+    assert 5 <= td["steps"] / every <= 14
+    for readings in (1, 4):  # of teacher data, which a gate leaves at a reading
+        for start in (base["steps"], base["steps"] + readings * every):
+            at_probes = {start + every * i for i in range(1, td["steps"] // every + 1)}
+            kept = {step for step in range(start + 1, start + td["steps"] + 1) if step % saved == 0}
+            assert kept <= at_probes
+            assert len(kept) >= 2
 
 
 def test_without_labels_there_is_no_supervised_stage(manifests, tmp_path):

@@ -80,3 +80,12 @@ def test_a_gate_may_judge_on_the_value(tmp_path, gate):
 def test_what_a_gate_judges_on_is_told(tmp_path):
     (line,) = said(tmp_path, STAGED, "stages.1.gate={type='plateau', statistic='union_size', on='values'}")
     assert line == 'stages.1.gate.on: must be one of "bound", "value", not "values"; did you mean "value"?'
+
+
+@pytest.mark.parametrize("ends", ["type='threshold', at_least=0.9, release=0.3", "type='plateau'"])
+def test_a_condition_that_may_hold_on_bad_ends_is_refused_in_a_file(tmp_path, ends):
+    then = "{type='threshold', statistic='top1_agreement', at_least=0.5}"
+    gate = "stages.1.gate={type='precondition', conditions=[{statistic='end_of_text', %s}], then=%s}"
+    (line,) = said(tmp_path, STAGED, gate % (ends, then))
+    assert line.startswith("stages.1.gate: precondition: ")
+    assert line.endswith("so it is no condition; write a threshold without release")

@@ -64,6 +64,7 @@ def wanted() -> float:
     return float(next(n.wanted for n in numbers if n.statistic == "top1_agreement").removeprefix("≥ "))
 
 
+@pytest.mark.filterwarnings("ignore::distill.drafting.SmallProbeWarning")
 def test_one_level_of_agreement_for_the_switch(tmp_path):
     clip = {"audio": "a.wav", "end_time": 1.0, "text": "call four"}
     (tmp_path / "a.wav").write_bytes(b"")  # only the manifest says how long it is

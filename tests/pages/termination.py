@@ -6,12 +6,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.formatting import interval, markdown, number, signed
+from distill import load_recipe
 from tests.pages.text import span
+from tests.studies.test_looping_students import LIMIT
 
 SETTINGS = {"demo": "`demo`", "matched": "`demo_matched`", "speech": "`whisper_tiny_en`, recorded speech"}
 BROKEN = {
     "unending": "teacher data cut after eight tokens",
-    "looping": "a teacher that loops",
+    "looping": "a teacher fine-tuned to loop",
 }
 
 
@@ -68,7 +70,9 @@ def stopped_runs(alarms: Path) -> str:
     return (
         f"{markdown([*heading, 'first alarm at step', 'OPD from step', 'the run'], rows)}\n\n"
         f"The three statistics are those of the run's last probe, on {n} utterances; teacher data begins at step 300 "
-        "and is first probed 100 steps later."
+        "and is first probed 100 steps later. *Cut after eight tokens*: the limit on the teacher's transcripts is "
+        "lowered to 8, and the cut ones are kept. *Fine-tuned to loop*: the teacher is the demo's, fine-tuned for 120 "
+        "steps on transcripts that loop; limits on length are the recipe's."
     )
 
 
@@ -91,7 +95,12 @@ def looping_students(path: Path) -> str:
         for name in ("demo", "demo_matched", "whisper_tiny_en"):
             rows.append([f"gate of `{name}`, {gates}", *(f"{row}" for row in frame[f"{name} {gates}"])])
     table = markdown(["", *(f"*{name}*" for name in frame["student"])], rows)
-    return f"{table}\n\nOn {frame['n'].min()} utterances."
+    on_policy: Any = load_recipe("whisper_tiny_en").stages[-1]
+    return (
+        f"{table}\n\nOn {frame['n'].min()} utterances, with transcripts of at most {LIMIT} tokens: 20 a second, as in "
+        f"a recipe without a limit. The limit of `whisper_tiny_en` is {on_policy.rollout.max_new_tokens}; it cuts "
+        "loops shorter, so the numbers of *loops* are not those that the recipe would read."
+    )
 
 
 def _estimate(row: dict[Any, Any], name: str, digits: int = 3) -> str:

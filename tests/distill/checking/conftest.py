@@ -15,7 +15,9 @@ def _with_the_check(monkeypatch):
 def sound(mini) -> dict:
     """The miniature recipe on the demo's models, whose teacher ends its transcripts."""
     models = {"student": {"model": str(packaged("student"))}, "teacher": {"model": str(packaged("teacher"))}}
-    return mini | models
+    base, td, opd = mini["stages"]
+    stages = [base, td | {"transcription": {"max_new_tokens": 48}}, opd | {"rollout": {"max_new_tokens": 48}}]
+    return mini | models | {"stages": stages}
 
 
 @pytest.fixture

@@ -117,6 +117,23 @@ def test_a_recipe_without_a_teacher(supervised):
     }
 
 
+def test_limits_of_the_run_that_cut_the_teacher_are_found(sound):
+    """Probes have the limit of rollouts, and teacher data its own."""
+    base, td, opd = sound["stages"]
+    stages = [base, td | {"transcription": {"max_new_tokens": 2}}, opd | {"rollout": {"max_new_tokens": 4}}]
+    found = distill.check(Recipe.model_validate(sound | {"stages": stages}), dry_run=False, quiet=True)
+    rows = [one for one in found.findings if one.check == "the teacher's transcripts end"]
+    assert [(one.severity, one.finding) for one in rows] == [
+        ("error", "0 of 8 of the teacher's transcripts end by themselves within rollout.max_new_tokens = 4"),
+        (
+            "warning",  # its filters keep what does not end
+            "stage 'teacher data': 0 of 16 of the teacher's transcripts end by themselves within "
+            "transcription.max_new_tokens = 2",
+        ),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::distill.drafting.SmallProbeWarning")
 def test_a_drafted_recipe_passes(manifests, tmp_path, capsys):
     output = tmp_path / "mine.toml"
     words = ("--student", "demo:student", "--teacher", "demo:teacher", "--train", manifests["train"])

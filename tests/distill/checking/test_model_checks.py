@@ -21,14 +21,19 @@ from distill.checking.resources import (
     check_measured_memory,
     most_bytes,
 )
-from distill.checking.teacher_states import at_teacher_states, check_prompts, check_teacher_states
+from distill.checking.teacher_states import (
+    at_teacher_states,
+    check_cut_teacher_data,
+    check_prompts,
+    check_teacher_states,
+)
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.locations import packaged
 from distill.models import load_recognizer
 from distill.models.encodings import without_encoder_cache
 from distill.models.model_size import Shape
-from distill.recipe import SupportSettings
+from distill.recipe import Decoding, SupportSettings, TeacherDataStage
 from distill.recipe.schema import Checkpoints
 from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState
@@ -55,7 +60,7 @@ def mapped(tmp_path_factory) -> Pair:
 @pytest.fixture(scope="module")
 def probed(demo):
     """Four utterances along the teacher's transcripts."""
-    return at_teacher_states(demo, source(), utterances(4), SupportSettings(k=8), 4)
+    return at_teacher_states(demo, source(), utterances(4), SupportSettings(k=8), Decoding(), 4)
 
 
 def source() -> AudioSource:
@@ -191,6 +196,26 @@ class TestTeacherStates:
         )
         assert remedy in found.remedy
 
+    def test_a_limit_that_cuts_the_teacher_is_named(self, demo):
+        cut = at_teacher_states(demo, source(), utterances(4), SupportSettings(k=8), Decoding(max_new_tokens=4), 4)
+        found = check_teacher_states(cut, on_policy_first=False, limit=4)[0]
+        ended = "0 of 4 of the teacher's transcripts end by themselves within rollout.max_new_tokens = 4"
+        assert (found.severity, found.finding) == ("error", ended)
+        assert found.remedy.endswith("; or the limit is too low (rollout.max_new_tokens = 4)")
+
+    @pytest.mark.parametrize(
+        ("ended", "unfinished", "severity"),
+        [(16, "drop", "ok"), (8, "drop", "warning"), (0, "drop", "error"), (0, "keep", "warning")],
+    )
+    def test_teacher_data_that_its_limit_cuts(self, ended, unfinished, severity):
+        settings = {"name": "td", "manifest": "pool.jsonl", "steps": 1, "batch_size": 1, "lr": 1e-3, "type": "td"}
+        limited = {"transcription": {"max_new_tokens": 8}, "filters": {"unfinished": unfinished}}
+        stage = TeacherDataStage.model_validate(settings | limited)
+        found = check_cut_teacher_data("stage 'td'", stage, [True] * ended + [False] * (16 - ended))
+        said = f"stage 'td': {ended} of 16 of the teacher's transcripts end by themselves within "
+        assert (found.severity, found.finding) == (severity, f"{said}transcription.max_new_tokens = 8")
+        assert ("the limit is too low (transcription.max_new_tokens = 8)" in found.remedy) is (severity != "ok")
+
     def test_positions_that_are_lost(self, probed):
         wrong = replace(probed, funnel=overlap.Funnel({"used": 80, "misaligned": 15, "blocked": 5}))
         found = check_teacher_states(wrong, on_policy_first=False)[1]
@@ -198,7 +223,7 @@ class TestTeacherStates:
         assert found.finding == "80 of 100 can be compared (80.0 %); blocked 5, misaligned 15"
 
     def test_the_vocabulary_map(self, mapped):
-        found = at_teacher_states(mapped, source(), utterances(4), SupportSettings(k=8), 4)
+        found = at_teacher_states(mapped, source(), utterances(4), SupportSettings(k=8), Decoding(), 4)
         rows = [row for row in check_teacher_states(found, on_policy_first=False) if row.check == "vocabulary map"]
         assert [row.severity for row in rows] == ["ok", "ok"]
         assert rows[0].finding.startswith("68 of 68 text tokens of the student have a counterpart, with ")

@@ -156,6 +156,25 @@ def test_a_gate_holds_the_next_stage_back_and_the_run_says_so(mini, tmp_path):
     assert "gate has not advanced" in result.reason
 
 
+@pytest.mark.parametrize(("level", "outcome"), [(1.0, "stopped"), (0.0, "finished")])
+def test_steps_that_are_spent_open_nothing_where_a_precondition_does_not_hold(mini, tmp_path, level, outcome):
+    ends = {"type": "threshold", "statistic": "end_of_text", "at_least": level, "on": "value"}
+    never = {"type": "threshold", "statistic": "top1_agreement", "at_least": 1.0}
+    precondition = {"type": "precondition", "conditions": [ends], "then": never}
+    guard = {"type": "collapse", "limits": {"union_size": [0.0, 100.0]}}
+    mini["stages"][1] |= {"gate": {"type": "any", "gates": [precondition, guard]}, "when_exhausted": "advance"}
+    result = train(Recipe.model_validate(mini), tmp_path / "run")
+    (left,) = [row for row in rows(result.path, "decisions") if row["gate"] == "exhausted" and row["visit"] == 1]
+    assert result.outcome == outcome
+    if outcome == "stopped":
+        assert left["decision"] == "stop"
+        assert (
+            "when_exhausted advances only where preconditions hold: threshold(end_of_text) does not" in left["reason"]
+        )
+    else:
+        assert left["decision"] == "advance"
+
+
 def test_a_stage_that_is_only_guarded_is_followed_by_the_next_when_its_steps_are_spent(mini, tmp_path):
     mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"union_size": [0.0, 100.0]}}
     del mini["stages"][1]["when_exhausted"]

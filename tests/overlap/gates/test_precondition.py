@@ -4,7 +4,19 @@ import math
 
 import pytest
 
-from overlap import Action, AllOf, AnyOf, Collapse, Estimate, FixedSteps, Plateau, Precondition, Threshold
+from overlap import (
+    Action,
+    AllOf,
+    AnyOf,
+    Collapse,
+    Estimate,
+    EveryGroup,
+    FixedSteps,
+    Plateau,
+    Precondition,
+    Saturation,
+    Threshold,
+)
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import unseen_share
 from overlap.estimates.sequences import utterance_estimates
@@ -70,6 +82,44 @@ def test_guards_stand_beside_it():
         Precondition(then=FixedSteps(3))
     guarded = AnyOf(gate(), Collapse({ENDS: (0.9, None)}))
     assert guarded.read(reading(0.4, 0.99), 5).action is Action.fall_back
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Threshold(ENDS, at_least=0.9, release=0.3),
+        Plateau(ENDS),
+        Saturation(ENDS, min_delta=0.01),
+        AllOf(Threshold(ENDS, at_least=0.9), Plateau(ENDS)),
+        EveryGroup("language", Threshold(ENDS, at_least=0.9, release=0.3)),
+        Precondition(Threshold(ENDS, at_least=0.9), then=Plateau(AGREE)),
+    ],
+)
+def test_conditions_that_may_hold_on_bad_ends_are_refused(condition):
+    with pytest.raises(UserError, match=r"may hold at readings below its level.*write a threshold without release"):
+        Precondition(condition, then=Threshold(AGREE, at_least=0.8))
+
+
+def test_conditions_that_judge_each_reading_are_taken_and_the_gate_itself_may_be_any():
+    ends = Threshold(ENDS, at_least=0.9, patience=2)
+    guarded = AllOf(ends, FixedSteps(5), Collapse({ENDS: (0.5, None)}))
+    for then in (Plateau(AGREE), Threshold(AGREE, at_least=0.8, release=0.7)):
+        for condition in (ends, FixedSteps(3), guarded, AnyOf(ends, EveryGroup("language", ends))):
+            assert Precondition(condition, then=then).then is then
+
+
+def test_what_does_not_hold_is_told_where_nothing_else_may_open():
+    bad, good = reading(0.4, 0.95), reading(0.99, 0.7)
+    (words,) = gate().read(bad, 1).unmet
+    assert words.startswith("threshold(end_of_text) does not hold: end_of_text 0.4")
+    assert gate().read(good, 1).unmet == ()
+    guard, other = Collapse({"repetition": (None, 3.0)}), Threshold(AGREE, at_least=0.8)
+    loops = bad | {"repetition": Estimate(2.0, 0.1, 1.8, 2.2, 60, 60, 0)}
+    assert AnyOf(gate(), guard).read(loops, 1).unmet == (words,)
+    assert AllOf(gate(), other).read(loops, 1).unmet == (words,)
+    assert AnyOf(gate(), other).read(loops, 1).unmet == ()
+    by_group = {f"language=de/{name}": estimate for name, estimate in bad.items()}
+    assert EveryGroup("language", gate()).read(by_group, 1).unmet == (f"language=de: {words}",)
 
 
 def test_it_says_itself_and_can_be_combined():
