@@ -254,8 +254,8 @@ def refusing(path, taken):
     rows = read_lines(path / "metrics.jsonl")
     own = [row for row in rows if row["visit"] == 2]
     for row, on in zip(own, taken, strict=True):
-        refused = 0 if on == "rollouts" else 12
-        row["rejection"] = {"n": 16, "refused": refused, "unfinished": refused, "taken_on": on, "in_a_row": 0}
+        n, refused = {"rollouts": (16, 0), "off_policy": (0, 0)}.get(on, (16, 12))
+        row["rejection"] = {"n": n, "refused": refused, "unfinished": refused, "taken_on": on, "in_a_row": 0}
     write_lines(path / "metrics.jsonl", rows)
     return load(path)
 
@@ -269,13 +269,21 @@ def test_steps_that_were_refused(straight, n, severity, share):
     (one,) = found(refusing(straight, taken), "refused_steps")
     assert (one.severity, one.title, one.where) == (severity, "Steps were refused", "on-policy, step 300")
     assert one.number == (
-        f"{share} of the steps were refused, {n} of 100 steps (a count), taken instead: {n - 1} on the teacher's "
-        f"transcripts, 1 on nothing; {12 * n} rollouts refused"
+        f"{share} of the steps with rollouts were refused, {n} of 100 steps (a count), taken instead: {n - 1} on the "
+        f"teacher's transcripts, 1 on nothing; {12 * n} rollouts refused"
     )
 
 
 def test_no_step_was_refused(straight):
-    assert found(refusing(straight, ["rollouts"] * 100), "refused_steps") == []
+    assert found(refusing(straight, ["rollouts"] * 50 + ["off_policy"] * 50), "refused_steps") == []
+
+
+def test_steps_off_policy_by_plan_are_no_steps_that_could_be_refused(straight):
+    (one,) = found(refusing(straight, ["teacher"] * 40 + ["off_policy"] * 60), "refused_steps")
+    assert one.severity is Severity.CRITICAL
+    assert one.number.startswith("100.0 % of the steps with rollouts were refused, 40 of 40 steps (a count)")
+    advice = advisories(refusing(straight, ["off_policy"] * 100))
+    assert "refused steps" in advice.unmeasured
 
 
 def test_an_error_rate_that_is_worse_than_at_the_start(straight):
