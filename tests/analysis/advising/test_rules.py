@@ -16,6 +16,7 @@ from overlap.gates import READINESS
 from tests.analysis.conftest import read_lines, resolve, write_lines, write_transcripts
 
 DEMO = Path(__file__).parents[3] / "notebooks" / "runs" / "demo"
+STUDENTS = Path(__file__).parents[2] / "studies" / "results" / "looping_students.csv"
 
 
 def measured(run, states="student", **numbers):
@@ -173,6 +174,29 @@ def test_loops_that_agree(run):
     assert found(measured(run, **HIGH, end_of_text=(1.0, 0.91, 1.0), **sound), "loops_agree") == []
     low = measured(run, end_of_text=(0.4, 0.3, 0.5), top1_agreement=(0.5, 0.4, 0.6))
     assert found(low, "loops_agree") == []  # nothing looks good
+
+
+def test_agreement_without_repeats_a_little_below_the_level_is_no_loop(run):
+    """Two numbers of one kind, the second over fewer positions; nothing loops."""
+    near = {"top1_agreement": (0.870, 0.852, 0.888), "top1_agreement__without_repeats": (0.848, 0.820, 0.874)}
+    sound = {"end_of_text": (1.0, 0.95, 1.0), "repetition": (0.9, 0.8, 1.0)}
+    assert found(measured(run, **near, **sound), "loops_agree") == []
+    assert found(measured(run, **near, **sound | {"end_of_text": (0.89, 0.8, 0.95)}), "loops_agree") == []
+    apart = HIGH | {"top1_agreement__without_repeats": (0.84, 0.78, 0.9)}  # apart, and not certainly below 0.85
+    assert found(measured(run, **apart, **sound), "loops_agree") == []
+    for sign in ({"repetition": (3.2, 2.1, 4.4)}, {"end_of_text": (0.89, 0.8, 0.95)}):
+        assert len(found(measured(run, **apart, **sound | sign), "loops_agree")) == 1
+
+
+def test_a_student_that_loops_agrees_along_loops(run):
+    row = pd.read_csv(STUDENTS, index_col="student").loc["loops"]
+    names = ("top1_agreement", "top1_agreement.without_repeats", "repetition", "end_of_text")
+    numbers = {name.replace(".", "__"): (row[name], row[f"{name}.low"], row[f"{name}.high"]) for name in names}
+    (one,) = found(measured(run, **numbers), "loops_agree")
+    assert one.severity is Severity.CRITICAL
+    del numbers["end_of_text"]
+    (one,) = found(measured(run, **numbers), "loops_agree")
+    assert one.number.endswith("but without repeats 0.679 [0.598, 0.754], n = 40 positions")
 
 
 def test_mass_that_is_high_on_a_collapse(run):
