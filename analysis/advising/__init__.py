@@ -7,15 +7,25 @@ from ..run.checks import want_run
 from ..run.load import Run
 from .advisory import Advisories, Advisory, Rule, Severity
 from .advisory import judged as _judged
+from .against_references import RULES as _REFERENCES
 from .agreement import RULES as _AGREEMENT
 from .endings import RULES as _ENDINGS
 from .evaluations import RULES as _EVALUATIONS
 from .gating import RULES as _GATING
+from .parts import RULES as _PARTS
 from .training import RULES as _TRAINING
 
 __all__ = ["RULES", "Advisories", "Advisory", "Rule", "Severity", "advisories"]
 
-RULES: tuple[Rule, ...] = (*_ENDINGS, *_AGREEMENT, *_TRAINING, *_EVALUATIONS, *_GATING)
+RULES: tuple[Rule, ...] = (
+    *_ENDINGS,
+    *_PARTS,
+    *_AGREEMENT,
+    *_TRAINING,
+    *_EVALUATIONS,
+    *_REFERENCES,
+    *_GATING,
+)
 """All rules, in the order in which numbers are read: the end of text first."""
 
 

@@ -14,6 +14,8 @@ from .advisory import Advisory, Rule, Severity
 from .readings import Reading, Standing, level_for, n_of, newest_probe, shown, standing
 
 Found = Sequence[Advisory] | None
+ENDS, HONEST = "end_of_text", "top1_agreement.without_repeats"
+"""What shows that agreement is that of loops."""
 REASONS = {
     "misaligned": "tokenizers or prompts differ; `distill show` prints both models' view of one utterance",
     "blocked": "the transcripts hold tokens that one model may not write",
@@ -48,44 +50,45 @@ def _positions(run: Run) -> Found:
 
 
 def _loops_agree(run: Run) -> Found:
+    """Agreement that certainly meets its level, and a number that says that it does so along loops.
+
+    That is, ends of transcripts certainly below their level, or agreement without repeats certainly below that of
+    agreement. Without repeats there are fewer positions and the interval is wider, so that a number a little below the
+    level says nothing: it counts if the two intervals do not overlap and ends or repetition are on the wrong side.
+    """
     reading = newest_probe(run)
     plain = None if reading is None else reading.estimates.get("top1_agreement")
-    if reading is None or plain is None:
-        return None
-    against = _not_in_order(run, reading)
-    if against is None:
+    if reading is None or plain is None or not {ENDS, HONEST} & reading.estimates.keys():
         return None
     row = level_for(run, "top1_agreement")
-    high = standing(plain, row) is Standing.MET
-    if not high or not against:
+    if standing(plain, row) is not Standing.MET or (name := _against(run, reading, plain)) is None:
         return []
-    name, found, certain = against
-    what = {"end_of_text": "transcripts that ended", "top1_agreement.without_repeats": "without repeats"}[name]
-    unit = "transcript" if name == "end_of_text" else "position"
+    found = reading.estimates[name]
+    what, unit = ("transcripts that ended", "transcript") if name == ENDS else ("without repeats", "position")
     said = (
         f"Top-1 agreement {shown(plain, 3)}, {n_of(plain, 'position')}; level {row.bound}; but {what} "
         f"{shown(found, 3)}, {n_of(found, unit)}"
     )
-    severity = Severity.CRITICAL if name == "end_of_text" and certain else Severity.WARNING
+    severity = Severity.CRITICAL if name == ENDS else Severity.WARNING
     advice = (
         "Do not trust plain agreement: two models agree along a loop. Let gates read `top1_agreement.without_repeats`"
     )
-    advice += ", behind a precondition on `end_of_text`." if name == "end_of_text" else "."
+    advice += ", behind a precondition on `end_of_text`." if name == ENDS else "."
     return [Advisory("loops_agree", severity, "Loops agree", reading.where, said, advice, plain)]
 
 
-def _not_in_order(run: Run, reading: Reading) -> tuple[str, Estimate, bool] | tuple[()] | None:
-    """Return what contradicts high agreement: its name, number and whether it is certain; None if nothing could."""
-    rows = {
-        "end_of_text": level_for(run, "end_of_text", Question.collapse),
-        "top1_agreement.without_repeats": level_for(run, "top1_agreement"),
-    }
-    known = {name: reading.estimates[name] for name in rows if name in reading.estimates}
-    for name, found in known.items():
-        how = standing(found, rows[name])
-        if how in (Standing.MISSED, Standing.DOUBTFUL):
-            return name, found, how is Standing.MISSED
-    return () if known else None
+def _against(run: Run, reading: Reading, plain: Estimate) -> str | None:
+    """Return the name of what contradicts high agreement; None without one."""
+    signs = {name: level_for(run, name, Question.collapse) for name in (ENDS, "repetition")}
+    signs = {name: standing(reading.estimates[name], row) for name, row in signs.items() if name in reading.estimates}
+    if signs.get(ENDS) is Standing.MISSED:
+        return ENDS
+    if (honest := reading.estimates.get(HONEST)) is None:
+        return None
+    how = standing(honest, level_for(run, "top1_agreement"))
+    apart = how is Standing.DOUBTFUL and honest.high < plain.low
+    loops = any(sign in (Standing.MISSED, Standing.DOUBTFUL) for sign in signs.values())
+    return HONEST if how is Standing.MISSED or (apart and loops) else None
 
 
 def _mass_on_collapse(run: Run) -> Found:

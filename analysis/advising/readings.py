@@ -53,6 +53,24 @@ def newest_probe(run: Run, states: str = "student") -> Reading | None:
     return Reading(at(stage, step), str(kinds.get(last["visit"], "")), step, rows, defined)
 
 
+def newest_rows(run: Run, frame: pd.DataFrame, **of: str) -> tuple[pd.DataFrame, str] | None:
+    """Return the rows of the last probe that a frame has, with its stage and step in words; None without one.
+
+    Args:
+        run: A run, finished or not, or the trace of a probe.
+        frame: A frame of it with rows of probes, such as `Run.signal`.
+        of: Values of columns that the rows must have.
+    """
+    rows = frame
+    for name, value in of.items():
+        rows = rows.loc[rows[name] == value]
+    if rows.empty:
+        return None
+    last = rows.iloc[-1]
+    rows = rows.loc[(rows["visit"] == last["visit"]) & (rows["step"] == last["step"])]
+    return rows, "this probe" if run.probed is not None else at(str(last["stage"]), int(last["step"]))
+
+
 def at(stage: str, step: float) -> str:
     """Return `on-policy, step 1,200`."""
     return f"{stage}, step {count(step)}"

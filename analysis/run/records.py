@@ -91,7 +91,10 @@ class Metric(Place):
     n_positions: Integer | None = optional("positions of the loss")
     gradient_norm: Number | None = optional("before clipping")
     lr: Number | None = optional("learning rate of the step")
-    objective: By[Text | Number] = optional("name of the objective, and both models' probability mass on its set")
+    objective: By[Text | Number] = optional(
+        "name of the objective (`cross_entropy` also where the teacher's transcripts replace refused rollouts), and "
+        "both models' probability mass on its set"
+    )
     overlap: By[Number] = optional("mean of a statistic over the step's positions, by name")
     funnel: By[Integer] = optional("positions in each bin of the funnel")
     weights: By[Number] = optional(
@@ -111,8 +114,9 @@ class Metric(Place):
         "which the teacher was inside the radius (`inside`)"
     )
     rejection: By[Text | Integer] = optional(
-        "of a stage with `reject`: rollouts judged, refused and why, what the step was taken on, and steps in a row "
-        "whose rollouts were refused"
+        "of a stage with `reject`: rollouts judged, refused and why; what the step was `taken_on`: its `rollouts`, the "
+        "`teacher`'s transcripts or `nothing` instead of them, or `off_policy` where it had none to judge; and steps "
+        "in a row whose rollouts were refused (`in_a_row`), which steps without rollouts neither add to nor end"
     )
     seconds: By[Number] = optional("seconds of each phase")
 

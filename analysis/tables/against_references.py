@@ -60,7 +60,7 @@ def signal_table(run: Run, statistic: str | None = TEACHERS_WORD, states: str = 
             shown = [signal.auroc.shown(2), signal.informativeness.shown(3), signal.spearman.shown(2)]
             n = [count(signal.n_right), count(signal.n_wrong), count(signal.auroc.n_undefined)]
             needed = UNDEFINED if signal.needed is None else count(signal.needed)
-            printed.append([label, count(step), _named(name), str(signal.verdict), *shown, *n, needed])
+            printed.append([label, count(step), _named(name), signal.verdict_in_words, *shown, *n, needed])
     heading = ["", "step", "statistic", "verdict", "AUROC [95 %]", "informativeness [95 %]", "Spearman ρ [95 %]"]
     heading += ["n right", "n wrong", "left out", "would decide"]
     notes = [

@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from ..advising import advisories
+from ..advising.training import TAKEN_ON
 from ..formatting import count, interval, number, plural, with_interval
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, GUARDED, RUN, said
@@ -155,7 +156,7 @@ def _plots(state: RunState, width: int) -> Lines:
         for title, steps, values in _statistic(state, name, label):
             series.append((title, steps, values, digits, ""))
     if len(run.metrics):
-        series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
+        series.append(("loss", run.metrics["step"].tolist(), _losses(run.metrics), 3, ""))
     mine = with_counts(run, run.main_evaluations.loc[run.main_evaluations["model"] == "student"])
     rate = run.error_rate
     if len(mine) and f"{rate}.value" in mine:
@@ -172,6 +173,15 @@ def _plots(state: RunState, width: int) -> Lines:
         plot = sparkline(columns(steps, values, state.step, room), 10.0 ** (1 - digits))
         lines.append(Text.assemble((title.ljust(LABEL), "bold"), (plot, "cyan"), f"  {first} → {last}{unit}"))
     return lines
+
+
+def _losses(metrics: pd.DataFrame) -> list[float]:
+    """Return the loss of each step; NaN of those on the teacher's transcripts instead of refused rollouts.
+
+    Their loss is a cross-entropy, which is no point of a line of the stage's divergence.
+    """
+    losses = metrics["loss"].astype(float)
+    return (losses.mask(metrics[TAKEN_ON] == "teacher") if TAKEN_ON in metrics else losses).tolist()
 
 
 def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[float], list[float]]]:

@@ -48,4 +48,5 @@ class Reject(Section):
     cross-entropy. These are the stage's own (`off_policy`) or those of an earlier stage of type td with the same
     manifest; where there are none, the step is skipped."""
     patience: PositiveInt = 3
-    """After so many such steps in a row, the stage's gate reads at once."""
+    """After so many such steps in a row, the stage's gate reads at once. Steps without rollouts, those of `off_policy`,
+    are passed over."""

@@ -15,6 +15,8 @@ from .gates import FixedStepsGate, GateConfig
 from .off_policy import OffPolicy, Reject
 from .section import Count, FileName, NonNegative, Positive, Section, Text
 
+CROSS_ENTROPY = "cross_entropy"
+"""Name of the objective of steps on given transcripts."""
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -84,7 +86,7 @@ class StageBase(Section):
     @property
     def objective_name(self) -> str:
         """What is trained, as `metrics.jsonl` names it."""
-        return "cross_entropy"
+        return CROSS_ENTROPY
 
     @property
     def effective_gate(self) -> GateConfig:

@@ -22,7 +22,7 @@ from ..timing import Stopwatch
 from .soft_switches import Mixture
 from .steps import Written, write
 
-TakenOn = Literal["rollouts", "teacher", "nothing"]
+TakenOn = Literal["rollouts", "teacher", "nothing", "off_policy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +68,12 @@ class Plan:
     """What a step of a stage with `reject` is taken on.
 
     Attributes:
-        taken_on: Its rollouts without the refused ones, the teacher's transcripts, or nothing.
+        taken_on: Its rollouts without the refused ones; the teacher's transcripts or nothing instead of them; or
+            `off_policy`, transcripts of the stage's off-policy share, where the step has no rollout to judge.
         written: Transcripts of each part.
         teachers: Each part with the teacher's texts, without the utterances that have none; None where none has.
-        row: Field `rejection` of the step's row in `metrics.jsonl`.
+        row: Field `rejection` of the step's row in `metrics.jsonl`. A step without rollouts leaves `in_a_row` as it
+            was: it says nothing of what the student writes.
     """
 
     taken_on: TakenOn
@@ -119,10 +121,11 @@ def planned(
     shares = gathered((*own, sum(batch is None for batch in teachers)))
     n, of_them, *reasons, without = (sum(column) for column in zip(*shares, strict=True))
     refuses = n > 0 and of_them >= rule.share * n
-    taken_on: TakenOn = "rollouts" if not refuses else "nothing" if without else "teacher"
+    taken_on: TakenOn = ("nothing" if without else "teacher") if refuses else "rollouts" if n else "off_policy"
+    in_a_row = before + 1 if refuses else 0 if n else before
     row = {"n": n, "refused": of_them, **dict(zip(names, reasons, strict=True)), "taken_on": taken_on}
     kept = [one if part is None else replace(one, refused=part.rows) for one, part in zip(written, judged, strict=True)]
-    return Plan(taken_on, kept, teachers, row | {"in_a_row": before + 1 if refuses else 0})
+    return Plan(taken_on, kept, teachers, row | {"in_a_row": in_a_row})
 
 
 def _with_teacher_texts(batch: Batch, texts: Mapping[str, Utterance]) -> Batch | None:

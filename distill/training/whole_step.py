@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from ..data.batch import Batch
 from ..data.sampling import micro_batches, seed_of
+from ..recipe.stages import CROSS_ENTROPY
 from ..run.checkpoint import TrainingState
 from ..timing import Stopwatch
 from .errors import TrainingError
@@ -102,7 +103,9 @@ def take_step(
             )
         lr = optimization.step(update=positions > 0)
     row: dict[str, Any] = {"loss": loss, "n_positions": positions, "gradient_norm": norm, "lr": lr}
-    row |= metrics | {"objective": {"name": stage.objective_name} | metrics.get("objective", {})}
+    instead = plan is not None and plan.taken_on == "teacher"
+    objective = {"name": CROSS_ENTROPY if instead else stage.objective_name}
+    row |= metrics | {"objective": objective | metrics.get("objective", {})}
     row |= switches.row(metrics) | ({} if plan is None else {"rejection": plan.row})
     row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
     return StepTaken(row, state.refused_steps if plan is None else plan.row["in_a_row"])

@@ -24,6 +24,13 @@ _NOT_MEASURED = dict.fromkeys(("standard_error", "low", "high"), math.nan)
 ONE_DIRECTION = 0.5
 """Share of the ECE that mean probability less accuracy must be for over- or underconfidence to be said; below it,
 errors of both directions cancel. A convention of ours."""
+NEARLY_NEVER, MANY = 0.05, 0.25
+"""Mean probability below which a teacher reads what it would not write, and share of right tokens from which on that is
+not because they are wrong. Conventions of ours."""
+OTHER_FORM = (
+    "most likely because the two write in different forms, such as capital letters or numerals: compare ten pairs of "
+    "transcripts"
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,11 +117,12 @@ class CalibrationReadings(Mapping[tuple[Model, Unit], Calibration]):
             verdict = "is miscalibrated in both directions"
         else:
             verdict = "is overconfident" if gap > 0 else "is underconfident"
+        likely = f"; {OTHER_FORM}" if model == "teacher" and _is_other_form(found) else ""
         name = f"The {model}" if model == "student" else "The teacher, which reads the student's tokens,"
         certain = f"{found.overconfident_wrong.shown(1, 100)} % of tokens are wrong at a probability above"
         return (
             f"{name} {verdict}: its probability of a token is {number(found.confidence.value, 3)} on average, and "
-            f"{number(found.accuracy.value, 3)} of the tokens are right ({ece}; {by_chance}); {certain} "
+            f"{number(found.accuracy.value, 3)} of the tokens are right ({ece}; {by_chance}){likely}; {certain} "
             f"{found.certain:g}."
         )
 
@@ -153,6 +161,11 @@ class CalibrationReadings(Mapping[tuple[Model, Unit], Calibration]):
 
     def _repr_html_(self) -> str:
         return html_table(*self.table(), caption=f"{self.title}. {self.sentence}")
+
+
+def _is_other_form(found: Calibration) -> bool:
+    """Whether tokens are right that their reader would nearly never write."""
+    return found.confidence.value < NEARLY_NEVER and found.accuracy.value >= MANY
 
 
 def _calibration(rows: list[Mapping[str, Any]]) -> Calibration:

@@ -107,6 +107,8 @@ class SignalReadings(Mapping[str, Signal]):
             said = f"Whether the teacher's word carries signal about errors is undefined: {self._why(word)}."
         else:
             said = f"The teacher's word {_WORDS[word.verdict]} (AUROC of s(y) {word.auroc.shown(2)}; {_counted(word)}"
+            if word.is_open_by_correction:
+                said += f"; alone it would be decided, among {len(self)} statistics it is not"
             said += f"; about {count(word.needed)} transcripts would decide)." if word.needed else ")."
         others = [signal for name, signal in self.signals.items() if name != TEACHERS_WORD]
         words = {Verdict.CARRIES_SIGNAL: "Carrying signal as well", Verdict.NO_USEFUL_SIGNAL: "Without useful signal"}
@@ -131,7 +133,7 @@ class SignalReadings(Mapping[str, Signal]):
         rows = [
             [
                 f"{name}, s(y)" if name == TEACHERS_WORD else name,
-                str(signal.verdict),
+                signal.verdict_in_words,
                 *(
                     getattr(signal, quantity).shown(2 if quantity != "informativeness" else 3)
                     for quantity in QUANTITIES

@@ -1,5 +1,6 @@
 """Does a statistic tell right transcripts from wrong ones? Over utterances, and within them over sampled rollouts."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -45,7 +46,7 @@ class Signal:
         p_chance: p-value of an AUROC of 0.5, Holm-corrected for the number of statistics.
         p_useful: p-value of an AUROC of 0.65, Holm-corrected likewise.
         verdict: see `overlap.signal.verdict.verdict_of`.
-        needed: where undecided, about how many transcripts would decide, see
+        needed: where undecided, about how many transcripts would decide under Holm's correction, see
             `overlap.signal.verdict.utterances_needed`; None elsewhere.
     """
 
@@ -62,13 +63,25 @@ class Signal:
     verdict: Verdict
     needed: int | None
 
+    @property
+    def is_open_by_correction(self) -> bool:
+        """Whether the interval would decide if this were the only statistic."""
+        alone = self.auroc.low > CHANCE or self.auroc.high < USEFUL
+        return self.verdict is Verdict.UNDECIDED and alone
+
+    @property
+    def verdict_in_words(self) -> str:
+        """The verdict as tables print it, with a note where only the correction for several statistics leaves it
+        open."""
+        return f"{self.verdict} (by correction)" if self.is_open_by_correction else str(self.verdict)
+
     def __str__(self) -> str:
         counts = f"{self.n_right:,} right, {self.n_wrong:,} wrong"
         if self.verdict is Verdict.UNDEFINED:
             return f"{self.statistic}: undefined, no right transcript to compare with a wrong one ({counts})"
         more = f"; about {self.needed:,} would decide" if self.needed else ""
         against = "; it points the other way" if self.auroc.high < CHANCE else ""
-        return f"{self.statistic}: {self.verdict}, AUROC {self.auroc.shown(2)} ({counts}{more}{against})"
+        return f"{self.statistic}: {self.verdict_in_words}, AUROC {self.auroc.shown(2)} ({counts}{more}{against})"
 
 
 def utterance_signal(
@@ -218,15 +231,16 @@ def _signals(
             verdict=Verdict.UNDEFINED,
             needed=None,
         )
-    chance, useful = (
-        holm({name: getattr(one, field) for name, one in found.items()}) for field in ("p_chance", "p_useful")
-    )
-    return {name: _judged(one, chance[name], useful[name], comparisons[name]) for name, one in found.items()}
+    sizes = {name: (one.n_compared, one.n_clusters) for name, one in comparisons.items()}
+    plain = [{name: getattr(one, field) for name, one in found.items()} for field in ("p_chance", "p_useful")]
+    adjusted, needed = [holm(p) for p in plain], [utterances_needed(p, sizes, 1 - level) for p in plain]
+    return {name: _judged(one, *(p[name] for p in adjusted), *(n[name] for n in needed)) for name, one in found.items()}
 
 
-def _judged(signal: Signal, p_chance: float, p_useful: float, compared: Concordance) -> Signal:
-    verdict = verdict_of(signal.auroc, p_chance, p_useful)
-    needed = utterances_needed(signal.auroc, compared.n_compared) if verdict is Verdict.UNDECIDED else None
+def _judged(signal: Signal, p_chance: float, p_useful: float, for_chance: float, for_useful: float) -> Signal:
+    verdict, auroc = verdict_of(signal.auroc, p_chance, p_useful), signal.auroc.value
+    enough = min(for_chance if auroc > CHANCE else math.inf, for_useful if auroc < USEFUL else math.inf)
+    needed = int(enough) if verdict is Verdict.UNDECIDED and math.isfinite(enough) else None
     return replace(signal, p_chance=p_chance, p_useful=p_useful, verdict=verdict, needed=needed)
 
 

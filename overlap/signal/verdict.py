@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 
+from scipy import optimize, stats
+
 from overlap.estimates.estimate import Estimate
 
 CHANCE = 0.5
@@ -43,32 +45,51 @@ def verdict_of(auroc: Estimate, p_chance: float, p_useful: float) -> Verdict:
     return Verdict.UNDECIDED
 
 
-def utterances_needed(auroc: Estimate, n: int) -> int | None:
-    """About how many utterances would decide, if value, shares of right and wrong, and clustering stay as they are.
+def utterances_needed(
+    p_values: Mapping[str, float], sizes: Mapping[str, tuple[int, int]], alpha: float = 0.05
+) -> dict[str, float]:
+    """About how many utterances would let Holm's procedure reject each of several hypotheses.
 
-    The ends of an interval come closer as 1 / √n. The lower end passes 0.5 with n ((A − low) / (A − 0.5))² utterances
-    if A > 0.5, the upper end 0.65 with n ((high − A) / (0.65 − A))² if A < 0.65; the smaller of the two counts. Not
-    corrected for the number of statistics.
+    AUROCs, shares of right and wrong, and clustering are taken to stay as they are, so that the distance from the
+    hypothesis in standard errors grows as √n; the order of p-values then stays too. The r-th smallest of m is rejected
+    once it is below α / (m − r + 1) and all before it are rejected. At about half of the samples of that size do so.
 
     Args:
-        auroc: A with its interval.
-        n: utterances that it is over.
+        p_values: by test, not corrected; NaN where there is none, which does not count as one.
+        sizes: utterances and clusters of each.
+        alpha: of the family.
 
     Returns:
-        At least n + 1; None without an interval.
+        By test at least one more than it has; infinite where no number would do, NaN where there is no test.
 
     Example:
-        >>> utterances_needed(Estimate(0.7, 0.12, 0.45, 0.87, 40, 40), 40)
-        63
+        >>> utterances_needed({"a": 0.03, "b": 0.06}, {"a": (80, 80), "b": (80, 80)})
+        {'a': 86, 'b': 87}
     """
-    if math.isnan(auroc.low):
-        return None
-    factors = []
-    if auroc.value > CHANCE:
-        factors.append((auroc.value - auroc.low) / (auroc.value - CHANCE))
-    if auroc.value < USEFUL:
-        factors.append((auroc.high - auroc.value) / (USEFUL - auroc.value))
-    return max(n + 1, math.ceil(n * min(factors) ** 2 - 1e-9))
+    needed, most = dict.fromkeys(p_values, math.nan), 1.0
+    tested = sorted((name for name, p in p_values.items() if not math.isnan(p)), key=p_values.__getitem__)
+    for number, name in enumerate(tested):
+        n, clusters = sizes[name]
+        most = max(most, _times(p_values[name], clusters, alpha / (len(tested) - number)))
+        needed[name] = most if math.isinf(most) else max(n + 1, math.ceil(n * most - 1e-9))
+    return needed
+
+
+def _times(p: float, clusters: int, level: float) -> float:
+    """How many times as many clusters would bring a p-value of Student's t, over clusters less two, below a level."""
+    if p < level:
+        return 1.0
+    degrees = max(clusters - 2, 1)
+    distance = stats.t.isf(p / 2, degrees)
+    if distance <= 0:
+        return math.inf
+
+    def above(times: float) -> float:
+        return float(2 * stats.t.sf(distance * math.sqrt(times), max(clusters * times - 2, degrees)) - level)
+
+    # At today's degrees of freedom the quantile is largest, and so is what is needed.
+    most = (stats.t.isf(level / 2, degrees) / distance) ** 2
+    return optimize.root_scalar(above, bracket=(1.0, most + 1e-6)).root if above(1.0) > 0 else 1.0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -217,6 +217,15 @@ def test_overlap_of_steps_stands_in_for_that_of_probes(going):
     assert re.search(r"VUSS +[▁-█]+  11\.00 → 110\.00", shown(going))
 
 
+def test_the_line_of_the_loss_leaves_out_cross_entropy_of_refused_steps(going):
+    def change(row):
+        refused = row["step"] % 10 == 0
+        return row | {"loss": 9.0 if refused else 1.0, "rejection": {"taken_on": "teacher" if refused else "rollouts"}}
+
+    rewrite(going / "metrics.jsonl", change)
+    assert re.search(r"loss +▄+  1\.000 → 1\.000", shown(going))
+
+
 def test_mixed_error_rates_are_called_so(mixed):
     resolved = json.loads((mixed / "resolved.json").read_text())
     for stage in resolved["recipe"]["stages"]:

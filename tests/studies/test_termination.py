@@ -184,7 +184,7 @@ def row_of(setting: str, seed: int, path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"setting": setting, "seed": seed, "outcome": made["outcome"].dropna().iloc[-1]}
     row |= {"step": int(made["step"].iloc[-1]), "switch": switch_of(loaded), "switch before": opens}
     row |= {"alarms": int(made["decision"].isin(["fall_back", "abort"]).sum()), "alarms before": len(alarms)}
-    row |= {"refused steps": 0 if refused is None else int((refused.dropna() != "rollouts").sum())}
+    row |= {"refused steps": 0 if refused is None else int(refused.isin(["teacher", "nothing"]).sum())}
     row["n on-policy steps"] = int((loaded.metrics["stage"] == "on-policy").sum())
     for label, stage in (("Base", "base"), ("switch", "teacher data"), ("end", None)):
         chosen = rates if stage is None else rates[rates["stage"] == stage]

@@ -16,6 +16,7 @@ from overlap.gates import READINESS
 from tests.analysis.conftest import read_lines, resolve, write_lines, write_transcripts
 
 DEMO = Path(__file__).parents[3] / "notebooks" / "runs" / "demo"
+STUDENTS = Path(__file__).parents[2] / "studies" / "results" / "looping_students.csv"
 
 
 def measured(run, states="student", **numbers):
@@ -50,7 +51,8 @@ def test_the_run_of_the_pages_has_nothing_to_advise():
     assert list(advice) == []
     assert advice.headline == "Nothing to advise."
     assert str(advice).startswith("Nothing to advise.\nChecked: end of text, repetition, empty transcripts, ")
-    assert len(advice.checked) >= len(RULES) - 1  # whether evaluated transcripts end is a later record
+    absent = {"end of evaluated transcripts", "end of text of groups", "clips without speech"}  # the run has no such
+    assert {*advice.unmeasured} <= absent
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,29 @@ def test_loops_that_agree(run):
     assert found(low, "loops_agree") == []  # nothing looks good
 
 
+def test_agreement_without_repeats_a_little_below_the_level_is_no_loop(run):
+    """Two numbers of one kind, the second over fewer positions; nothing loops."""
+    near = {"top1_agreement": (0.870, 0.852, 0.888), "top1_agreement__without_repeats": (0.848, 0.820, 0.874)}
+    sound = {"end_of_text": (1.0, 0.95, 1.0), "repetition": (0.9, 0.8, 1.0)}
+    assert found(measured(run, **near, **sound), "loops_agree") == []
+    assert found(measured(run, **near, **sound | {"end_of_text": (0.89, 0.8, 0.95)}), "loops_agree") == []
+    apart = HIGH | {"top1_agreement__without_repeats": (0.84, 0.78, 0.9)}  # apart, and not certainly below 0.85
+    assert found(measured(run, **apart, **sound), "loops_agree") == []
+    for sign in ({"repetition": (3.2, 2.1, 4.4)}, {"end_of_text": (0.89, 0.8, 0.95)}):
+        assert len(found(measured(run, **apart, **sound | sign), "loops_agree")) == 1
+
+
+def test_a_student_that_loops_agrees_along_loops(run):
+    row = pd.read_csv(STUDENTS, index_col="student").loc["loops"]
+    names = ("top1_agreement", "top1_agreement.without_repeats", "repetition", "end_of_text")
+    numbers = {name.replace(".", "__"): (row[name], row[f"{name}.low"], row[f"{name}.high"]) for name in names}
+    (one,) = found(measured(run, **numbers), "loops_agree")
+    assert one.severity is Severity.CRITICAL
+    del numbers["end_of_text"]
+    (one,) = found(measured(run, **numbers), "loops_agree")
+    assert one.number.endswith("but without repeats 0.679 [0.598, 0.754], n = 40 positions")
+
+
 def test_mass_that_is_high_on_a_collapse(run):
     mass = {"student_mass": (0.9997, 0.999, 0.9999)}
     (one,) = found(measured(run, **mass, end_of_text=(0.2, 0.1, 0.3)), "mass_on_collapse")
@@ -254,8 +279,8 @@ def refusing(path, taken):
     rows = read_lines(path / "metrics.jsonl")
     own = [row for row in rows if row["visit"] == 2]
     for row, on in zip(own, taken, strict=True):
-        refused = 0 if on == "rollouts" else 12
-        row["rejection"] = {"n": 16, "refused": refused, "unfinished": refused, "taken_on": on, "in_a_row": 0}
+        n, refused = {"rollouts": (16, 0), "off_policy": (0, 0)}.get(on, (16, 12))
+        row["rejection"] = {"n": n, "refused": refused, "unfinished": refused, "taken_on": on, "in_a_row": 0}
     write_lines(path / "metrics.jsonl", rows)
     return load(path)
 
@@ -269,13 +294,21 @@ def test_steps_that_were_refused(straight, n, severity, share):
     (one,) = found(refusing(straight, taken), "refused_steps")
     assert (one.severity, one.title, one.where) == (severity, "Steps were refused", "on-policy, step 300")
     assert one.number == (
-        f"{share} of the steps were refused, {n} of 100 steps (a count), taken instead: {n - 1} on the teacher's "
-        f"transcripts, 1 on nothing; {12 * n} rollouts refused"
+        f"{share} of the steps with rollouts were refused, {n} of 100 steps (a count), taken instead: {n - 1} on the "
+        f"teacher's transcripts, 1 on nothing; {12 * n} rollouts refused"
     )
 
 
 def test_no_step_was_refused(straight):
-    assert found(refusing(straight, ["rollouts"] * 100), "refused_steps") == []
+    assert found(refusing(straight, ["rollouts"] * 50 + ["off_policy"] * 50), "refused_steps") == []
+
+
+def test_steps_off_policy_by_plan_are_no_steps_that_could_be_refused(straight):
+    (one,) = found(refusing(straight, ["teacher"] * 40 + ["off_policy"] * 60), "refused_steps")
+    assert one.severity is Severity.CRITICAL
+    assert one.number.startswith("100.0 % of the steps with rollouts were refused, 40 of 40 steps (a count)")
+    advice = advisories(refusing(straight, ["off_policy"] * 100))
+    assert "refused steps" in advice.unmeasured
 
 
 def test_an_error_rate_that_is_worse_than_at_the_start(straight):

@@ -76,6 +76,28 @@ def test_the_gate_reads_at_once_after_refused_steps_in_a_row(looping, tmp_path):
     assert [row["stage_step"] for row in read if row["gate"] != "run"] == [2]
 
 
+def with_off_policy_steps(recipe, **stage):
+    """The recipe with half of its on-policy steps on the teacher's transcripts."""
+    share = {"fraction": 0.5, "states": "teacher", "transcription": {"max_new_tokens": 8}}
+    recipe["stages"][2] |= {"off_policy": share | {"filters": recipe["stages"][1]["filters"]}} | stage
+    return recipe
+
+
+def test_steps_without_rollouts_neither_count_as_refused_nor_end_a_row_of_refused_ones(looping, tmp_path):
+    with_off_policy_steps(looping, reject={"patience": 3}, steps=16)
+    result = train(Recipe.model_validate(looping), tmp_path / "run")
+    taken = [row for row in rows(result.path, "metrics") if row["stage"] == "on-policy"]
+    found = [row["rejection"] for row in taken]
+    assert {(row["n"], row["taken_on"]) for row in found} == {(0, "off_policy"), (4, "teacher")}
+    refused_so_far = [sum(row["n"] > 0 for row in found[: at + 1]) for at in range(len(found))]
+    assert [row["in_a_row"] for row in found] == refused_so_far
+    assert not all(row["n"] for row in found[refused_so_far.index(1) :])  # one lies between refused ones
+    read = [row["stage_step"] for row in rows(result.path, "decisions") if row["gate"] not in ("run", "entry")][-1]
+    assert read == refused_so_far.index(3) + 1 == len(found) < 16
+    names = {row["rejection"]["taken_on"]: row["objective"]["name"] for row in taken}
+    assert names == {"teacher": "cross_entropy", "off_policy": "forward_kl(union, tail)"}
+
+
 def test_without_teacher_transcripts_the_step_is_skipped(looping, tmp_path):
     del looping["stages"][1]
     looping["stages"][1]["reject"] = {"patience": 100}
@@ -98,8 +120,12 @@ def test_refusals_survive_a_resume(looping, tmp_path):
     assert kept == [row["rejection"] for row in rows(cut.path, "metrics") if row["stage"] == "on-policy"]
 
 
-def test_an_interrupted_run_decides_as_an_uninterrupted_one(looping, tmp_path, monkeypatch):
+@pytest.mark.parametrize("off_policy", [False, True])
+def test_an_interrupted_run_decides_as_an_uninterrupted_one(looping, tmp_path, monkeypatch, off_policy):
     looping["stages"][2]["reject"] = {"patience": 3}
+    if off_policy:
+        with_off_policy_steps(looping, steps=16)
+        looping["checkpoint"] = {"every": 1}
     whole = train(Recipe.model_validate(looping), tmp_path / "whole")
     original = rejection.planned
 

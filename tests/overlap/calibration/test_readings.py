@@ -57,6 +57,24 @@ def test_the_sentence_says_in_which_direction(power, said):
     assert said in CalibrationReadings({("student", "token"): made(power)}, "utterances", "basic 2").sentence
 
 
+@pytest.mark.parametrize(("accuracy", "is_form"), [(0.5, True), (0.05, False)])
+def test_a_teacher_that_would_never_write_what_is_right_writes_in_another_form(accuracy, is_form):
+    """Capital letters: half of the tokens are right, and the teacher gives none of them a probability."""
+    generator = np.random.default_rng(0)
+    said, right = 1e-4 * generator.random(600), generator.random(600) < accuracy
+    found = calibration(Outcomes(said, right, np.repeat(np.arange(60), 10)), draws=200)
+    readings = CalibrationReadings(
+        {(model, "token"): found for model in ("student", "teacher")}, "utterances", "basic 2"
+    )
+    student, teacher = readings.sentence.split(" The teacher, ")
+    assert "is underconfident: its probability of a token is 0.000 on average" in teacher
+    form = (
+        "most likely because the two write in different forms, such as capital letters or numerals: compare ten pairs"
+    )
+    assert (form in teacher) is is_form
+    assert "forms" not in student
+
+
 def test_errors_in_both_directions_are_no_direction():
     said, right = np.tile([0.9, 0.9, 0.31, 0.31], 300), np.tile([1.0, 0.0, 1.0, 0.0], 300)
     right[::20] = 1.0

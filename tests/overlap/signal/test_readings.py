@@ -72,6 +72,15 @@ def test_the_sentence_gives_the_verdict(made, verdict, said):
     assert said in found.sentence
 
 
+def test_the_table_and_the_sentence_say_where_only_the_correction_leaves_it_open():
+    noise = {f"own.noise{i}": np.random.default_rng(i + 1).normal(size=60) for i in range(35)}
+    found = readings(noise=2.2, **noise)
+    assert found["teacher_logprob"].is_open_by_correction
+    assert "; alone it would be decided, among 36 statistics it is not; about " in found.sentence
+    assert "undecided (by correction)" in str(found)
+    assert "alone it would" not in readings(noise=4.0, n=12).sentence
+
+
 def test_the_title_names_no_number_where_nothing_is_defined():
     title = readings(wrong=[0] * 8).title
     assert "intervals over" in title

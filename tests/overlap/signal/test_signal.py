@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
-from overlap.signal import Verdict, equal_bins, rollout_signal, utterance_signal, utterances_needed
+from overlap.signal import Verdict, equal_bins, rollout_signal, utterance_signal
 from overlap.signal.correlation import rank_correlation_within
 from overlap.signal.verdict import holm, verdict_of
 from tests.overlap.signal.samples import errors, rollouts
@@ -120,24 +120,6 @@ def test_verdict_of_one_statistic_is_that_of_its_interval():
         )
         assert found.verdict is expected
         assert (found.needed is not None) == (expected is Verdict.UNDECIDED)
-
-
-def test_utterances_needed():
-    # 0.7 with a lower end of 0.45: the distance of 0.25 must shrink to 0.2, (0.25 / 0.2)² = 1.5625 times as many.
-    assert utterances_needed(one(0.7, 0.45, 0.87), 40) == 63
-    # 0.55: up from 0.5 by 0.05, below 0.65 by 0.1; the second is nearer, (0.2 / 0.1)².
-    assert utterances_needed(one(0.55, 0.35, 0.75), 40) == 160
-    assert utterances_needed(one(0.4, 0.2, 0.66), 40) == 44
-    assert utterances_needed(one(0.7, 0.499, 0.87), 1) == 2
-    assert utterances_needed(one(0.7, math.nan, math.nan), 40) is None
-
-
-def test_so_many_utterances_do_decide():
-    values, wrong, words, _ = errors(np.random.default_rng(6), 30, 0.45, -2.5)
-    few = signal(values, wrong, words)
-    assert few.needed
-    times = math.ceil(few.needed / 30) + 1
-    assert signal(np.tile(values, times), np.tile(wrong, times), np.tile(words, times)).needed is None
 
 
 def test_several_statistics_are_corrected_by_holm():
