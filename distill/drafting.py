@@ -29,7 +29,7 @@ BATCH = 16
 AGREEMENT, END = READINESS["any/switch/top1_agreement"], READINESS["any/switch/end_of_text"]
 TEACHERS_END = READINESS["any/switch/student_end_likely.at_end"]
 LOOPS, ENDS = READINESS["any/collapse/repetition"], READINESS["any/collapse/end_of_text"]
-EMPTY = READINESS["any/switch/empty"]
+EMPTY, USED = READINESS["any/collapse/empty"], READINESS["any/comparable/used"]
 COUNTED = 50
 """Fewest ends of the teacher of which a gate reads a share on its value, as in the shipped recipes."""
 SHOWN = int(fewest_utterances(Threshold(END.statistic, at_least=END.level)))
@@ -224,7 +224,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "[stages.gate]",
         'type = "any"',
         "",
-        "# The end of text is read first: overlap opens nothing where transcripts do not end.",
+        "# Read first: overlap opens nothing where transcripts do not end, or where little of them is compared.",
         "[[stages.gate.gates]]",
         'type = "precondition"',
         *(f"# {line}" for doubt in _doubts(facts) for line in wrap(doubt, WIDTH)),
@@ -255,6 +255,8 @@ def _conditions(facts: _Facts) -> list[str]:
     if facts.probed < SHOWN:  # all of so few is the most that they can show; a share of them would show less still
         level = f'at_least = 1.0, on = "value", min_utterances = {facts.probed}'
     lines = [f"# {END.name}", f'{{ type = "threshold", statistic = "{END.reading}", {level} }},']
+    level = f'at_least = {USED.level}, on = "value"'
+    lines += [f"# {USED.name}", f'{{ type = "threshold", statistic = "{USED.reading}", {level} }},']
     if facts.probed >= COUNTED:
         level = f'at_least = {TEACHERS_END.level}, on = "value", min_utterances = {COUNTED}'
         lines += [f"# {TEACHERS_END.name}", f'{{ type = "threshold", statistic = "{TEACHERS_END.reading}", {level} }},']

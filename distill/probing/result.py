@@ -185,11 +185,21 @@ class ProbeResult:
         """What signal and calibration lack, in a sentence; empty if nothing."""
         pieces = None if self.windows is None else self.windows.pieces
         if pieces is None or not pieces.n_without_reference:
-            return NO_TEXTS if self.signal is None else ""
+            return NO_TEXTS if self.signal is None else self._none_right
         left = f"{pieces.n_without_reference:,} of {pieces.n_with_text:,} recordings with a text were cut"
         if self.signal is None:
             return f"signal and calibration: not measured, for {left}, and pieces have no reference text"
         return f"signal and calibration leave out recordings: {left}, and pieces have no reference text"
+
+    @property
+    def _none_right(self) -> str:
+        """What may be amiss if no transcript is right, in a sentence; empty if some are."""
+        if self.signal is None or any(one.n_right or not one.n_wrong for one in self.signal.values()):
+            return ""
+        return (
+            f"no transcript is right under the normalizer {self.signal.normalizer}: if texts and transcripts differ "
+            "only in form, as in numerals, choose another one, such as `--normalizer spoken_digits`"
+        )
 
     def __str__(self) -> str:
         measured = (self.summary, *self.groups, self.bounds, self.funnel, self.coverage)

@@ -193,18 +193,19 @@ def _switch() -> Iterator[ReadinessLevel]:
         "schedule and on none in the other. Levels in between were not tried"
     )
     yield row(setting="demo", level=0.85, evidence=demo, n=3, source=_DEMO)
-    matched = "on-policy training that began there ended with fewer errors than Base; no other level was tried"
-    yield row(setting="demo_matched", level=0.85, evidence=matched, n=1, source="one run of the recipe")
+    matched = f"{paid} all three seeds; no other level was tried"
+    yield row(setting="demo_matched", level=0.85, evidence=matched, n=3, source=_TERMINATION)
     speech = (
-        f"{paid} both seeds. On one seed, OPD straight from Base also ended with fewer. Teacher data alone levels off "
-        "slightly above this level"
+        f"{paid} all three seeds. On one seed, OPD straight from Base also ended with fewer. Teacher data alone levels "
+        "off slightly above this level"
     )
-    yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=2, source=_SPEECH)
+    yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=3, source=f"{_SPEECH}, {_TERMINATION}")
 
     row = partial(ReadinessLevel, question=Question.switch, states="teacher", statistic="student_end_likely.at_end")
     never = "sound runs were above it when their gate opened, and none reached the level for any pair, then or later"
     yield row(setting="demo", level=0.7, evidence=never, n=10, source=_TERMINATION)
-    yield row(setting="demo_matched", level=0.7, evidence=never, n=3, source=_TERMINATION)
+    later = "sound runs were above it when their gate opened, and one of them reached the level for any pair, later"
+    yield row(setting="demo_matched", level=0.7, evidence=later, n=3, source=_TERMINATION)
     reached = "the level for any pair; sound runs were above it when their gate opened"
     yield row(setting="whisper_tiny_en", level=0.95, evidence=reached, n=3, source=_TERMINATION)
 

@@ -15,7 +15,8 @@ SIGNAL_READINGS: dict[str, Definition] = {
         source=f"{_FIRST}; score interval of Newcombe (2006), its variance inflated between clusters",
         reading="0.5 is chance. Published: 0.73–0.75 for s(y) where it works, no signal below 0.65. Verdicts, "
         "Holm-corrected over the statistics of a probe: *carries signal* where the interval is above 0.5, *no useful "
-        "signal* where it is below 0.65, else *undecided*, with about how many transcripts would decide. Where the "
+        "signal* where it is below 0.65, else *undecided*, with about how many transcripts would decide under that "
+        "correction; *by correction* where only it leaves the verdict open. Where the "
         "teacher's word carries no signal, agreeing with it need not lower the error rate.",
     ),
     "informativeness": Definition(

@@ -87,9 +87,11 @@ def precondition(recipe: dict) -> dict:
 def test_the_end_at_the_teacher_s_ends_is_a_condition_where_the_probe_is_large_enough(tmp_path, n, ends_are_read):
     conditions = precondition(drafted(tmp_path, 20, n))["conditions"]
     assert conditions[0] == {"type": "threshold", "statistic": "end_of_text", "at_least": 0.9}
+    least = READINESS["any/comparable/used"].level
+    assert conditions[1] == {"type": "threshold", "statistic": "used", "at_least": least, "on": "value"}
     level = READINESS["any/switch/student_end_likely.at_end"].level
     read = {"type": "threshold", "statistic": "teacher.student_end_likely.at_end", "at_least": level}
-    assert conditions[1:] == ([read | {"on": "value", "min_utterances": 50}] if ends_are_read else [])
+    assert conditions[2:] == ([read | {"on": "value", "min_utterances": 50}] if ends_are_read else [])
 
 
 @pytest.mark.parametrize("n", [2, 12, 35, 36])

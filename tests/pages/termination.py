@@ -33,16 +33,21 @@ def sound_runs(runs: Path, changes: Path) -> str:
                 _steps(own["switch"]),
                 str(int(own["alarms"].sum())),
                 f"{number(refused, 0)} of {number(taken, 0)}",
+                *(span(own[f"likely ends {when}"], 2) for when in ("at switch", "at most")),
                 f"{number(100 * own['WER end'].mean(), 1)} ({span(100 * own['WER end'], 1)})",
                 _points(*points),
                 f"{change['same run']} of {change['seeds']}",
             ]
         )
     heading = ["recipe", "runs", "gate of before opens at step", "gate of now", "alarms", "steps refused"]
+    heading += ["likely ends at the switch", "at most in the run"]
     heading += ["WER % at the end, mean (range)", "points of WER since before", "same run"]
     one = paired.iloc[0]
     return (
         f"{markdown(heading, rows)}\n\n"
+        "*Likely ends* is the share of the teacher's ends, of "
+        f"{' or '.join(f'{n}' for n in sorted(frame['n ends'].unique()))}, at which the student gives the end at least "
+        "half: the range over the runs. "
         "*Points* is the change of the last WER against the same seeds under the gates of before: paired by utterance, "
         f"seeds pooled, 95 % interval over {one['over']}. *Same run*: for so many of these seeds both "
         "gates decide alike at every reading and no step was refused, so the change is exactly 0."

@@ -42,7 +42,7 @@ from distill.models.base import pack
 from distill.models.load import load_recognizer
 from distill.recipe import OnPolicyStage
 from distill.teacher_data.labels import described
-from overlap import Action, Collapse, Estimate, Gate, Threshold
+from overlap import Action, Collapse, Estimate, Funnel, Gate, Threshold
 from tests.studies.arms import run
 from tests.studies.test_recorded_speech import SOURCE, arm_recipe
 from tests.studies.test_recorded_speech import run_arm as run_speech
@@ -114,7 +114,8 @@ def opening(recipe: Recipe) -> Threshold:
 def guard(recipe: Recipe) -> Collapse:
     """Return the gate that guarded on-policy training before: repetition and agreement, or mass."""
     gate: Any = recipe.stages[2].gate
-    limits = {name.removesuffix(FORM): tuple(ends) for name, ends in gate.limits.items() if name != "end_of_text"}
+    added = ("end_of_text", "empty")
+    limits = {name.removesuffix(FORM): tuple(ends) for name, ends in gate.limits.items() if name not in added}
     return Collapse(limits)
 
 
@@ -185,12 +186,51 @@ def row_of(setting: str, seed: int, path: Path) -> dict[str, Any]:
     row |= {"step": int(made["step"].iloc[-1]), "switch": switch_of(loaded), "switch before": opens}
     row |= {"alarms": int(made["decision"].isin(["fall_back", "abort"]).sum()), "alarms before": len(alarms)}
     row |= {"refused steps": 0 if refused is None else int(refused.isin(["teacher", "nothing"]).sum())}
+    row |= likely_ends(loaded, row["switch"])
     row["n on-policy steps"] = int((loaded.metrics["stage"] == "on-policy").sum())
     for label, stage in (("Base", "base"), ("switch", "teacher data"), ("end", None)):
         chosen = rates if stage is None else rates[rates["stage"] == stage]
         for end in ("value", "low", "high") if len(chosen) else ():
             row[f"WER {label}{'' if end == 'value' else f'.{end}'}"] = float(chosen.iloc[-1][f"wer.{end}"])
     return row | {"over": rates["over"].iloc[-1], "n over": int(rates["n_over"].iloc[-1])}
+
+
+def likely_ends(loaded: Run, switch: int | None) -> dict[str, Any]:
+    """Return at which share of the teacher's ends the student finds the end likely: at the switch, and at most."""
+    rows = loaded.probes
+    rows = rows[(rows["states"] == "teacher") & (rows["statistic"] == "student_end_likely.at_end")]
+    found: dict[str, Any] = {"likely ends at switch": float("nan")}
+    if switch is not None:
+        found["likely ends at switch"] = float(rows.loc[rows["step"] == switch, "value"].iloc[0])
+    return found | {"likely ends at most": float(rows["value"].max()), "n ends": int(rows["n_positions"].max())}
+
+
+def shipped_decisions(loaded: Run, recipe: Recipe) -> list[tuple[int, Action]]:
+    """Return what the gates of the recipe as it is now make of the recorded probes: of each but the first of a stage.
+
+    `used` is the funnel's share where a run was made before probes recorded it.
+    """
+    found = []
+    for stage in recipe.stages:
+        if stage.gate is None:
+            continue
+        gate = stage.gate.build()
+        probes = loaded.probes[loaded.probes["stage"] == stage.name]
+        first = int(probes["step"].min())
+        for step, rows in probes.groupby("step"):
+            if int(step) > first:
+                found.append((int(step), gate.read(every_reading(rows), int(step) - first).action))
+    return found
+
+
+def every_reading(probes: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the readings of one probe on the student's states, and on the teacher's with these before the name."""
+    teachers = probes[probes["states"] == "teacher"].assign(states="student")
+    found = readings(probes) | {f"teacher.{name}": one for name, one in readings(teachers).items()}
+    bins = probes[(probes["states"] == "student") & probes["statistic"].str.startswith("funnel.")]
+    counts = dict(zip(bins["statistic"].str.removeprefix("funnel."), bins["value"].astype(int), strict=True))
+    share = Funnel.from_dict(counts).share("used")
+    return {"used": Estimate(share, share, share, share, sum(counts.values()), 2)} | found
 
 
 def is_same_run(row: dict[str, Any]) -> bool:

@@ -212,3 +212,13 @@ def test_a_transcript_whose_text_is_not_that_of_its_tokens_has_no_right_and_wron
     made.against._rows[1] = SimpleNamespace(**{**vars(made.against._rows[1]), "text": "language: one three"})
     found = made.reading().calibration["student", "token"]
     assert (found.accuracy.n_positions, found.accuracy.n_undefined) == (3, 3)
+
+
+def test_a_normalizer_under_which_nothing_is_right_is_said(pair, utterances):
+    said = "no transcript is right under the normalizer basic 2: if texts and transcripts differ only in form"
+    shown = {
+        name: str(distill.probe(pair, utterances, normalizer=name, traced=0, teacher_states=False, quiet=True))
+        for name in ("basic", NORMALIZER)
+    }
+    assert said in shown["basic"]
+    assert said not in shown[NORMALIZER]

@@ -127,6 +127,7 @@ def test_page_shows_every_definition_and_names_only_what_there_is():
         - set(ALL)
         - set(BINS)
         - states
+        - set(RULES)
         - {"n_undefined", "used_unfinished"}
     )
     for dotted in re.findall(r"`(overlap(?:\.\w+)+)`", text):

@@ -69,7 +69,7 @@ def test_one_level_for_one_question():
 def test_the_first_reading_asks_what_the_table_says():
     wanted = {one.statistic: one for number in NUMBERS for one in number.wanted}
     for statistic, one in wanted.items():
-        rows = [row for row in READINESS if row.setting == "any" and row.statistic == statistic]
+        rows = [row for row in READINESS if row.setting == "any" and row.reading == statistic]
         rows = [row for row in rows if row.question in (Question.comparable, Question.switch)]
         levels = [(row.level, None) if row.side == "at_least" else (None, row.level) for row in rows]
         assert [(one.at_least, one.at_most)] == (levels or [(None, None)])
