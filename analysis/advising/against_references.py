@@ -25,13 +25,14 @@ def _no_signal(run: Run) -> Found:
     if (newest := newest_rows(run, run.signal, states="student")) is None:
         return None
     rows, where = newest
-    word = signal_readings(rows).get(TEACHERS_WORD)
+    readings = signal_readings(rows)
+    word, over = readings.get(TEACHERS_WORD), readings.over.removesuffix("s")
     if word is None or word.verdict is Verdict.UNDEFINED:
         return None
     if word.verdict is not Verdict.NO_USEFUL_SIGNAL:
         return []
     said = (
-        f"AUROC of s(y) {shown(word.auroc)}, {n_of(word.auroc, 'transcript')}, {count(word.n_right)} right and "
+        f"AUROC of s(y) {shown(word.auroc)}, {n_of(word.auroc, 'transcript', over)}, {count(word.n_right)} right and "
         f"{count(word.n_wrong)} wrong; useful from {USEFUL:g}"
     )
     advice = (
@@ -48,7 +49,8 @@ def _overconfident(run: Run) -> Found:
     if (newest := newest_rows(run, run.calibration, states="student")) is None:
         return None
     rows, where = newest
-    own = calibration_readings(rows).get(("student", "token"))
+    readings = calibration_readings(rows)
+    own, over = readings.get(("student", "token")), readings.over.removesuffix("s")
     if own is None or not own.overconfident_wrong.low >= 0:
         return None
     wrong = own.overconfident_wrong
@@ -56,7 +58,7 @@ def _overconfident(run: Run) -> Found:
         return []
     said = (
         f"{shown(wrong)} of the student's tokens are wrong at a probability above {CERTAIN:g}, "
-        f"{n_of(wrong, 'token')}; level ≤ {MOST_WRONG:g}"
+        f"{n_of(wrong, 'token', over)}; level ≤ {MOST_WRONG:g}"
     )
     advice = (
         "Do not filter or weight by the student's confidence. Read tokens that are certain and wrong: if only the "

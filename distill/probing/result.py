@@ -132,7 +132,7 @@ class ProbeResult:
             sides = {"student": self.coverage.student, "teacher": self.coverage.teacher}
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         forms = {name: one for name, one in self.readings.items() if form_of(name)}
-        tree["forms"] = {name: one.to_dict() for name, one in forms.items()}
+        tree["forms"] = plain({name: one.to_dict() for name, one in forms.items()})
         if self.bounds:
             tree["bounds"] = self.bounds.to_summary().to_dict()
         if self.panel:

@@ -90,7 +90,7 @@ class TestProbe:
         ours, theirs = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("function", "verb"))
         pd.testing.assert_frame_equal(ours, theirs)
         assert ours.attrs == theirs.attrs
-        assert {what for what, *_ in listener.heard} == {"probing", "teacher's tokens"}
+        assert {what for what, *_ in listener.heard} == {"probing teacher's transcripts", "probing", "teacher's tokens"}
         assert result.summary["top1_agreement"].n_groups == len(result.traces) == 8
         assert result.funnel.total >= result.funnel["used"] > 0
 
@@ -116,7 +116,7 @@ class TestProbe:
         assert result.to_dict() == printed(capsys, "probe", *words, "--json")
         assert result.bounds is not None
         result.write(tmp_path / "served.parquet")
-        kept = load(tmp_path / "served.parquet").probes.set_index("statistic")
+        kept = load(tmp_path / "served.parquet").probes.query("states == 'student'").set_index("statistic")
         assert kept.loc["forward_kl.upper", "value"] == pytest.approx(result.bounds.ends()["forward_kl.upper"].value)
         with pytest.raises(UserError, match="temperature: a server's log-probabilities are at temperature 1"):
             distill.probe(pair, manifests["probe"], temperature=2.0, quiet=True)

@@ -142,10 +142,10 @@ def test_a_probe_prints_bounds_and_says_so(arguments, student_path, tmp_path, ca
     assert code == 0
     assert "[lower, upper] are bounds over what the teacher does not list" in out
     assert (tmp_path / "trace.parquet").is_file()
-    assert f"0 of {CLIPS} answers from" in err.replace("\n", " ")
+    assert f"0 of {2 * CLIPS} answers from" in err.replace("\n", " ")
     code, out, err = run(*arguments, "--json", capsys=capsys)
     tree = json.loads(out)
-    assert f"{CLIPS} of {CLIPS} answers from" in err.replace("\n", " ")
+    assert f"{2 * CLIPS} of {2 * CLIPS} answers from" in err.replace("\n", " ")
     ends = tree["bounds"]["estimates"]
     assert ends["forward_kl.lower"]["value"] < ends["forward_kl.upper"]["value"]
     assert tree["summary"]["estimates"]["union_size"]["value"] == ends["union_size.lower"]["value"]

@@ -124,7 +124,8 @@ def agrees(scores, objective, expected):
     (gradient,) = torch.autograd.grad(result.loss, scores.student_logits)
     loss, slope, masses = expected
     # k3 is the exponential of a log-ratio, whose rounding it multiplies.
-    near = 1e-5 if gradient.dtype == torch.float32 and "k3" in repr(objective) else 1e-6
+    single = gradient.dtype == torch.float32
+    near = 1e-5 if single and "k3" in repr(objective) else 2e-6 if single else 1e-6  # CPUs differ in the last bits
     torch.testing.assert_close(result.loss.detach().double(), loss, rtol=near, atol=0)
     assert (gradient.double() - slope.double()).norm() <= near * slope.norm()
     assert result.positions == len(masses)
