@@ -30,8 +30,11 @@ AGREEMENT, END = READINESS["any/switch/top1_agreement"], READINESS["any/switch/e
 TEACHERS_END = READINESS["any/switch/student_end_likely.at_end"]
 LOOPS, ENDS = READINESS["any/collapse/repetition"], READINESS["any/collapse/end_of_text"]
 EMPTY, USED = READINESS["any/collapse/empty"], READINESS["any/comparable/used"]
-COUNTED = 50
-"""Fewest ends of the teacher of which a gate reads a share on its value, as in the shipped recipes."""
+COUNTED, ENOUGH = 50, 56
+"""Fewest ends of the teacher of which a gate reads a share on its value, as in the shipped recipes, and utterances that
+have so many if nine in ten transcripts of the teacher end."""
+PATIENCE = 5
+"""Readings in a row that a collapse in teacher data takes: about half of the stage's probes."""
 SHOWN = int(fewest_utterances(Threshold(END.statistic, at_least=END.level)))
 """Fewest utterances that can show that enough transcripts end."""
 PROBED = 100
@@ -236,6 +239,8 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "",
         "[[stages.gate.gates]]",
         'type = "collapse"',
+        "# Patient: while the student learns the teacher's form, its transcripts may not end for a while.",
+        f"patience = {PATIENCE}",
         *collapse,
         "# The teacher scores the student's rollouts.",
         *stage("opd", "on-policy", 4),
@@ -257,7 +262,7 @@ def _conditions(facts: _Facts) -> list[str]:
     lines = [f"# {END.name}", f'{{ type = "threshold", statistic = "{END.reading}", {level} }},']
     level = f'at_least = {USED.level}, on = "value"'
     lines += [f"# {USED.name}", f'{{ type = "threshold", statistic = "{USED.reading}", {level} }},']
-    if facts.probed >= COUNTED:
+    if facts.probed >= ENOUGH:
         level = f'at_least = {TEACHERS_END.level}, on = "value", min_utterances = {COUNTED}'
         lines += [f"# {TEACHERS_END.name}", f'{{ type = "threshold", statistic = "{TEACHERS_END.reading}", {level} }},']
     return lines
@@ -272,10 +277,10 @@ def _doubts(facts: _Facts) -> list[str]:
             f"{n} utterances cannot show that {100 * END.level:g} % of transcripts end: even if all do, the interval "
             f"begins at {least:.2f}. So all must end, which is weak evidence; for more than a trial, probe {SHOWN}."
         )
-    if n < COUNTED:
+    if n < ENOUGH:
         found.append(
             f"Whether the student ends where the teacher does ({TEACHERS_END.reading}) is not read; it takes {COUNTED} "
-            "utterances."
+            f"ends, so about {ENOUGH} utterances."
         )
     return found
 

@@ -21,6 +21,7 @@ ONCE = {
     "no_speech": (*_PLACE, "model", "clip"),
     "probe_groups": (*_PLACE, "states", "field", "group", "statistic"),
     "token_rules": (*_PLACE, "states", "rule", "other", "quantity"),
+    "windows": (*_PLACE, "states", "window", "statistic"),
     "traces": (*_PLACE, "states", "id"),
     "transcripts": ("id",),
 }

@@ -223,7 +223,7 @@ class Run:
     def _per_probe(self, name: str, record: type[Record], texts: Sequence[str] = ()) -> pd.DataFrame:
         if self.probed is None:
             return read_per_probe(self.path / name, record, self.probes, texts)
-        return rows_of_probe(self.path, self.resolved["tables"].get(name, []), record)
+        return rows_of_probe(self.path, self.resolved["tables"], name, record)
 
     @cached_property
     def probe_groups(self) -> pd.DataFrame:
@@ -246,7 +246,7 @@ class Run:
         Raises:
             UserError: The file's metadata are damaged; names the columns.
         """
-        return rows_of_probe(self.path, self.resolved.get("tables", {}).get("windows", []), WindowReading)
+        return rows_of_probe(self.path, self.resolved.get("tables", {}), "windows", WindowReading)
 
     @cached_property
     def traces(self) -> pd.DataFrame:

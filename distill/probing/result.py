@@ -14,6 +14,7 @@ from overlap.calibration import CalibrationReadings
 from overlap.definitions.names import form_of
 from overlap.estimates.first_reading import FirstReading
 from overlap.estimates.group_readings import GroupReadings
+from overlap.gates import READINESS
 from overlap.plain_json import plain
 from overlap.signal import SignalReadings
 from overlap.vocab.coverage import Coverage
@@ -133,6 +134,8 @@ class ProbeResult:
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         forms = {name: one for name, one in self.readings.items() if form_of(name)}
         tree["forms"] = plain({name: one.to_dict() for name, one in forms.items()})
+        if self.at_teacher is not None:
+            tree["teacher_transcripts"] = self.at_teacher.estimates.to_dict()
         if self.bounds:
             tree["bounds"] = self.bounds.to_summary().to_dict()
         if self.panel:
@@ -192,6 +195,17 @@ class ProbeResult:
         return f"signal and calibration leave out recordings: {left}, and pieces have no reference text"
 
     @property
+    def _cut_teacher(self) -> str:
+        """That many of the teacher's transcripts were cut off, in a sentence; empty where they were not."""
+        ended = None if self.at_teacher is None else self.at_teacher.estimates["end_of_text"]
+        if ended is None or ended.value >= READINESS.level("end_of_text"):
+            return ""
+        return (
+            f"only {ended.shown(3)} of the teacher's {ended.n_groups:,} transcripts end by themselves: the limit on "
+            "length (`--max-new-tokens`) is too low for them, or the teacher itself loops"
+        )
+
+    @property
     def _none_right(self) -> str:
         """What may be amiss if no transcript is right, in a sentence; empty if some are."""
         if self.signal is None or any(one.n_right or not one.n_wrong for one in self.signal.values()):
@@ -205,7 +219,7 @@ class ProbeResult:
         measured = (self.summary, *self.groups, self.bounds, self.funnel, self.coverage)
         tables = filter(None, (*measured, self.windows, self.no_speech))
         parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
-        parts += map(str, filter(None, (self.signal, self.calibration, self._without_reference)))
+        parts += map(str, filter(None, (self._cut_teacher, self.signal, self.calibration, self._without_reference)))
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:

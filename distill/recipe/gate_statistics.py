@@ -183,6 +183,8 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
             return f'there are no changes of error rates; use type = "plateau" for {changed_by(name)}'
         if why := _why_no_change(states, statistic, served=served):
             return why
+    if name == "funnel.used":
+        return 'write "used"'
     states, statistic = states_of(name)
     probed = {states_of(one)[0] for one in readings}
     if form_of(name) == PAST_TEACHER and states == "teacher":

@@ -248,7 +248,8 @@ def _found(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | N
     """Return the estimate, or what a server's bounds or the funnel say: the share of positions used is exact."""
     nothing = Estimate(math.nan, math.nan, math.nan, math.nan, 0, 0)
     if statistic == "used":
-        share = math.nan if funnel is None else funnel.share("used")
+        counted = estimates.get("used", nothing).value
+        share = counted if funnel is None else funnel.share("used")
         return replace(nothing, value=share, low=share, high=share)
     if (found := estimates.get(statistic)) is not None:
         return found

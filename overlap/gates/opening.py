@@ -2,7 +2,7 @@
 
 import math
 
-from overlap.definitions import SEQUENCE_STATISTICS, Ranges
+from overlap.definitions import PROBE_STATISTICS, SEQUENCE_STATISTICS, Ranges
 from overlap.definitions.names import form_of, statistic_of
 from overlap.gates.criteria import Amount
 from overlap.gates.decision import Gate
@@ -36,6 +36,8 @@ def fewest_utterances(reader: Reader) -> int | float:
 def _needed(statistic: str, amount: Amount) -> int | float:
     once = statistic_of(statistic) in SEQUENCE_STATISTICS or form_of(statistic) == "at_end"
     least, most = Ranges().limits(statistic)
+    if statistic_of(statistic) in PROBE_STATISTICS and amount.side == "at_least" and amount.value == most:
+        return math.inf  # no interval ends there
     if not once or amount.side not in ("at_least", "at_most") or (least, most) != (0.0, 1.0):
         return 2
     room = most - amount.value if amount.side == "at_least" else amount.value - least

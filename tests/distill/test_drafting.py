@@ -83,7 +83,7 @@ def precondition(recipe: dict) -> dict:
     return recipe["stages"][1]["gate"]["gates"][0]
 
 
-@pytest.mark.parametrize(("n", "ends_are_read"), [(49, False), (50, True), (240, True)])
+@pytest.mark.parametrize(("n", "ends_are_read"), [(55, False), (56, True), (240, True)])
 def test_the_end_at_the_teacher_s_ends_is_a_condition_where_the_probe_is_large_enough(tmp_path, n, ends_are_read):
     conditions = precondition(drafted(tmp_path, 20, n))["conditions"]
     assert conditions[0] == {"type": "threshold", "statistic": "end_of_text", "at_least": 0.9}
@@ -98,7 +98,7 @@ def test_the_end_at_the_teacher_s_ends_is_a_condition_where_the_probe_is_large_e
 def test_a_small_probe_opens_only_where_all_end_and_says_how_little_that_shows(tmp_path, n):
     drafted(tmp_path, 20, n)
     paths = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "test")}
-    with pytest.warns(SmallProbeWarning, match="is not read; it takes 50 utterances") as warned:
+    with pytest.warns(SmallProbeWarning, match="is not read; it takes 50 ends") as warned:
         text = distill.draft_recipe(**PAIR, **paths)
     (tmp_path / "r.toml").write_text(text)
     gate = load_recipe(tmp_path / "r.toml").stages[1].effective_gate.build()
@@ -122,12 +122,13 @@ def test_the_command_says_that_the_probe_is_small(manifests, tmp_path, capsys):
 
 
 def test_every_stage_has_a_guard_against_collapse_also_to_nothing(tmp_path):
-    base, td, opd = drafted(tmp_path, 20, 50)["stages"]
+    base, td, opd = drafted(tmp_path, 20, 60)["stages"]
     ends, loops, empty = [0.9, "off"], ["off", 3.0], ["off", 0.1]
     guard = {"type": "collapse", "limits": {"end_of_text": ends, "empty": empty}, "action": "abort", "patience": 3}
     assert base["gate"] == guard
     both = {"type": "collapse", "limits": {"end_of_text": ends, "repetition": loops, "empty": empty}}
-    assert [td["gate"]["gates"][1], opd["gate"]] == [both, both]
+    # While the form changes, a student may not end for a while: the guard of teacher data is patient.
+    assert [td["gate"]["gates"][1], opd["gate"]] == [both | {"patience": 5}, both]
     (tmp_path / "r.toml").write_text(
         distill.draft_recipe(**PAIR, **{n: str(tmp_path / f"{n}.jsonl") for n in ("train", "test")})
     )

@@ -42,10 +42,11 @@ def test_it_is_a_full_run_that_the_gate_switched():
     assert len(run.metrics) == run.resolved["recipe"]["total_steps"]
     switch = run.decisions.query("stage == 'teacher data' and decision == 'advance'")
     levels = {level["statistic"]: level["level"] for level in switch.iloc[0]["levels"] if level["side"] == "at_least"}
+    named = ("any/switch/end_of_text", "any/comparable/used")
+    named += ("demo/switch/student_end_likely.at_end", "demo/switch/top1_agreement")
     assert levels == {
         row.statistic.replace("top1_agreement", "top1_agreement.without_repeats"): row.level
-        for row in READINESS
-        if row.name in ("any/switch/end_of_text", "demo/switch/student_end_likely.at_end", "demo/switch/top1_agreement")
+        for row in map(READINESS.__getitem__, named)
     }
     ends = stage_table(run).frame.query("model == 'student'").set_index("stage")
     assert len(ends) == 3

@@ -11,6 +11,7 @@ from analysis.figures.profiles import profiles
 from analysis.report import write_report
 from analysis.stages.probe_reading import probe_reading
 from analysis.watching import watch
+from overlap.errors import UserError
 from overlap.version import SCHEMA
 from tests.analysis.report.conftest import trace_frame
 
@@ -149,3 +150,32 @@ def test_a_trace_is_not_watched(tmp_path):
     path = write_trace(tmp_path / "trace.parquet")
     with pytest.raises(ValueError, match="is the trace of a probe, not a run; see it with `distill report"):
         watch(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda about: about["tables"].pop("probes"), "its metadata have no readings .* make it again"),
+        (lambda about: about.update(n_utterances="many"), "n_utterances and n_recordings of its metadata are"),
+        (lambda about: about["tables"].update(probes="none"), "table 'probes' of its metadata is no list of objects"),
+        (
+            lambda about: about["tables"]["probes"].append("none"),
+            "table 'probes' of its metadata is no list of objects",
+        ),
+        (lambda about: about["tables"]["probes"][2].pop("value"), r"row 3: fields \['value'\] are missing"),
+        (lambda about: about["tables"]["probes"].append(about["tables"]["probes"][0]), "is also in row 1"),
+    ],
+)
+def test_damaged_metadata_are_refused_in_words(tmp_path, damage, message):
+    path = write_trace(tmp_path / "trace.parquet")
+    frame = pd.read_parquet(path)
+    damage(frame.attrs["probe"])
+    frame.to_parquet(path, index=False)
+    with pytest.raises(UserError, match=message):
+        load(path)
+
+
+def test_a_row_does_not_choose_its_place(tmp_path):
+    rows = [{**row, "step": 7} for row in readings(12)]
+    run = load(write_trace(tmp_path / "trace.parquet", tables={"probes": rows}))
+    assert set(run.probes["step"]) == {0}

@@ -11,6 +11,7 @@ from analysis.run.records import ProbeSum
 from overlap.estimates.paired_change import paired_change
 from overlap.version import SCHEMA
 from tests.analysis.conftest import write_run, write_traces
+from tests.analysis.run.test_probe_output import readings
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_a_run_without_them_has_no_rows(run, tmp_path):
     assert load(run).probe_sums.empty
     traces = pd.read_parquet(write_traces(run, 100, "base", {"a": 2}))
     traces = traces.drop(columns=["step", "visit", "stage"])
-    traces.attrs["probe"] = {"schema": SCHEMA, "states": "student", "k": 8, "temperature": 1.0, "tables": {}}
+    traces.attrs["probe"] = {"schema": SCHEMA, "states": "student", "k": 8, "temperature": 1.0, "n_utterances": 1}
+    traces.attrs["probe"] |= {"tables": {"probes": readings(1)}}
     traces.to_parquet(tmp_path / "probe.parquet")
     assert list(load(tmp_path / "probe.parquet").probe_sums.columns) == list(required(ProbeSum))
 

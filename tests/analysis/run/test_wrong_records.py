@@ -13,6 +13,7 @@ from analysis.report import write_report
 from distill.cli import main
 from overlap.errors import UserError
 from overlap.version import SCHEMA
+from tests.analysis.run.test_probe_output import readings
 
 RATE = {"value": 0.25, "low": 0.1, "high": 0.4, "errors": 6, "total": 24}
 
@@ -325,7 +326,7 @@ def test_a_trace_of_a_run_is_not_a_probe(small, capsys):
         assert f"0.parquet: a trace of a run; give the run, {small}" in " ".join(capsys.readouterr().err.split("\n"))
     probe = small.parent / "probe.parquet"
     traces = pd.read_parquet(file).drop(columns=["step", "visit", "stage"])
-    traces.attrs["probe"] = {"schema": SCHEMA, "tables": {}}
+    traces.attrs["probe"] = {"schema": SCHEMA, "n_utterances": 1, "tables": {"probes": readings(1)}}
     traces.to_parquet(probe)
     words = compare(load_many([small, probe])).to_text()
     assert "Still running" not in words
