@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.formatting import interval, markdown, number, signed
 from distill import load_recipe
 from tests.pages.text import span
-from tests.studies.test_looping_students import LIMIT
+from tests.studies.looping_limit import LIMIT
 
 SETTINGS = {"demo": "`demo`", "matched": "`demo_matched`", "speech": "`whisper_tiny_en`, recorded speech"}
 BROKEN = {

@@ -24,10 +24,9 @@ from distill.recipe import Decoding, SupportSettings
 from distill.scoring.pair import Pair
 from overlap import Action, Estimate, Gate, Threshold
 from tests.studies.arms import run
+from tests.studies.looping_limit import LIMIT
 from tests.studies.test_recorded_speech import OUTPUT, SOURCE, WINDOW, arm, prepare
 
-LIMIT = 200
-"""Longest transcript, in tokens: 20 a second of the longest audio, as a recipe without a limit has it."""
 LOOPS, USABLE = (0, 1, 3), (0, 2, 3)
 SHIPPED = ("demo", "demo_matched", "whisper_tiny_en")
 SHOWN = (
