@@ -12,6 +12,7 @@ from textwrap import wrap
 
 from overlap.arguments import callers_level, checked_arguments
 from overlap.estimates.bootstrap import unseen_share
+from overlap.estimates.first_reading import ENOUGH_ENDS
 from overlap.gates import READINESS, Threshold
 from overlap.gates.opening import LEVEL, fewest_utterances
 
@@ -30,9 +31,8 @@ AGREEMENT, END = READINESS["any/switch/top1_agreement"], READINESS["any/switch/e
 TEACHERS_END = READINESS["any/switch/student_end_likely.at_end"]
 LOOPS, ENDS = READINESS["any/collapse/repetition"], READINESS["any/collapse/end_of_text"]
 EMPTY, USED = READINESS["any/collapse/empty"], READINESS["any/comparable/used"]
-COUNTED, ENOUGH = 50, 56
-"""Fewest ends of the teacher of which a gate reads a share on its value, as in the shipped recipes, and utterances that
-have so many if nine in ten transcripts of the teacher end."""
+ENOUGH = math.ceil(ENOUGH_ENDS / END.level)
+"""Utterances with enough ends of the teacher for a gate on their share, if as many of its transcripts end as must."""
 PATIENCE = 5
 """Readings in a row that a collapse in teacher data takes: about half of the stage's probes."""
 SHOWN = int(fewest_utterances(Threshold(END.statistic, at_least=END.level)))
@@ -263,7 +263,7 @@ def _conditions(facts: _Facts) -> list[str]:
     level = f'at_least = {USED.level}, on = "value"'
     lines += [f"# {USED.name}", f'{{ type = "threshold", statistic = "{USED.reading}", {level} }},']
     if facts.probed >= ENOUGH:
-        level = f'at_least = {TEACHERS_END.level}, on = "value", min_utterances = {COUNTED}'
+        level = f'at_least = {TEACHERS_END.level}, on = "value", min_utterances = {ENOUGH_ENDS}'
         lines += [f"# {TEACHERS_END.name}", f'{{ type = "threshold", statistic = "{TEACHERS_END.reading}", {level} }},']
     return lines
 
@@ -279,8 +279,8 @@ def _doubts(facts: _Facts) -> list[str]:
         )
     if n < ENOUGH:
         found.append(
-            f"Whether the student ends where the teacher does ({TEACHERS_END.reading}) is not read; it takes {COUNTED} "
-            f"ends, so about {ENOUGH} utterances."
+            f"Whether the student ends where the teacher does ({TEACHERS_END.reading}) is not read; it takes "
+            f"{ENOUGH_ENDS} ends, so about {ENOUGH} utterances."
         )
     return found
 
