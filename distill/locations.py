@@ -108,13 +108,15 @@ def require_writable(
 
     Raises:
         FileNotFoundError: Its folder is not there.
-        UserError: It is an input, or lies in one.
+        UserError: It is an input, or lies in one, or is no plain file, such as `/dev/stdout`.
         OSError: It is a folder, or nothing can be written beside it; names the key and the remedy.
     """
     path = Path(output).absolute()
     refuse_to_replace(path, key, (inputs or {}).items())
     if path.is_dir():
         raise IsADirectoryError(f"{key}: {output} is a folder; give a file in it")
+    if path.exists() and not path.is_file():  # a whole file would take the place of a device or a pipe
+        raise UserError(f"{key}: {output} is a device or a pipe, which a file would replace; give a plain file")
     folder = path.parent
     while makes_folders and not folder.exists() and folder != folder.parent:
         folder = folder.parent
